@@ -1,0 +1,20 @@
+/*
+ * The only file that names every driver. Order is probe order.
+ */
+#ifndef CMD_CATALOG_H
+#define CMD_CATALOG_H
+
+#include "formats/format.h"
+#include "lib/io/io.h"
+
+extern const struct format *const catalog_formats[];	 /* NULL-terminated */
+extern const struct protocol *const catalog_protocols[]; /* NULL-terminated */
+
+const struct format *catalog_format(const char *name);	   /* NULL: unknown */
+const struct protocol *catalog_protocol(const char *name); /* NULL: unknown */
+/* By the extension of a file name: "x.qcow2"; NULL if none fits. */
+const struct format *catalog_by_extension(const char *path);
+/* "did you mean vpc?" for names people try ("vhd"); NULL if there is nothing to say. */
+const char *catalog_suggest(const char *name);
+
+#endif

@@ -1,0 +1,68 @@
+/*
+ * Arguments -> an open chain. The only place that decides whether to open a file, in
+ * particular one that an image names: those are opened only as plain local paths,
+ * relative to the image's folder, never as json:, URIs or options, each once (a loop is
+ * an error), at most CHAIN_MAX deep.
+ */
+#ifndef CMD_STACK_H
+#define CMD_STACK_H
+
+#include "formats/format.h"
+#include "lib/chain.h"
+#include "lib/io/io.h"
+
+struct stack_request {
+	const char *name;   /* what the user typed */
+	bool image_opts;    /* name is --image-opts text */
+	const char *format; /* -f; NULL: probe */
+	const char *cache;  /* -t/-T; NULL: writeback */
+	bool write;
+	bool resize;	  /* with write: the file itself will be grown or cut */
+	bool share;	  /* -U */
+	bool no_backing;  /* only the top image; its backing file is not opened */
+	bool no_io;	  /* info: implies no_backing and no data file */
+	bool check;	  /* opened to be checked: dirty and corrupt bits are no obstacle */
+	const char *snapshot; /* -l: reserved for the snapshot issue */
+};
+
+/* The open image is chain->layer[0], a struct image. Errors are complete sentences as
+ * the peer words them: "Could not open 'x': Image is not in qcow2 format". A warning
+ * (probed raw opened for writing) is printed through `warn` of cmd.h. */
+struct chain *stack_open(const struct stack_request *r, struct err *err);
+
+/* A cache mode by name -> IO_* flags; *writethrough for writethrough/directsync. */
+int stack_cache_mode(const char *mode, unsigned *io_flags, bool *writethrough,
+		     struct err *err);
+
+/* Guesses the format of an open file by content. Never fails: raw takes the rest. */
+const struct format *stack_probe(struct blk *file, struct err *err);
+
+/*
+ * A target in the making: created beside its name, filled through chain, then
+ * published or thrown away.
+ */
+struct stack_target {
+	struct chain *chain; /* the new image, writable; NULL until stack_target_open */
+	struct blk *file;    /* the new file (inside chain's ownership once open) */
+	struct blk *data;    /* external data file in the making, or NULL; the same */
+	char *path;
+};
+
+struct stack_create {
+	const char *name;   /* what the user typed */
+	const struct format *format;
+	const struct opts *opts; /* -o, checked against the format's and protocol's tables */
+	uint64_t size;
+	const char *cache;
+	bool backing_open; /* attach the backing file named in opts to the chain (convert -B) */
+};
+
+/* Creates the image (not published yet). For `create`: no chain is opened. */
+int stack_target_create(const struct stack_create *c, struct stack_target *t, struct err *err);
+/* Opens what was created as a writable chain, IMAGE_NEW. */
+int stack_target_open(const struct stack_create *c, struct stack_target *t, struct err *err);
+/* Flushes, closes, publishes. After it (or abandon) *t is empty. */
+int stack_target_finish(struct stack_target *t, struct err *err);
+void stack_target_abandon(struct stack_target *t);
+
+#endif

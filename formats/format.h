@@ -1,0 +1,139 @@
+/*
+ * The contract of a format driver, and how to add one.
+ *
+ * A format is its file (or folder), a line in cmd/catalog.c, its tests and its
+ * paragraph in the manual. It answers three questions about a file that it did not
+ * open: where do these guest bytes live (blk_ops.extent), give me compressed or
+ * encrypted bytes (pread), and make room for whole grains (claim/settle, zero). It
+ * never reads-modifies-writes and never opens a file: what else it needs - a backing
+ * file, an external data file - it names in struct image, and cmd/stack.c decides.
+ *
+ * A driver reads like its specification: a header comment that names the document and
+ * section; a `static const struct field[]` that is the specification's table; a pure
+ * xxx_header_check() that states every limit with its source; nothing allocated by a
+ * number from the file before that number was bounded by the file's real size or a
+ * named limit; every error with what, where and value. stack.c puts "Could not open
+ * 'NAME': " before errors of open; do not name the file again there.
+ *
+ * Threads: open, create, info, check, measure, amend: one at a time per image. The
+ *	blk_ops: see lib/blk.h.
+ */
+#ifndef FORMATS_FORMAT_H
+#define FORMATS_FORMAT_H
+
+#include "lib/blk.h"
+#include "lib/json.h"
+#include "lib/opt.h"
+
+/* open flags */
+enum {
+	IMAGE_WRITE = 1,
+	IMAGE_NO_IO = 2,     /* info: metadata only; no key, no data file needed */
+	IMAGE_CHECK = 4,     /* for check: a dirty or corrupt image is opened all the same */
+	IMAGE_NEW = 8,	     /* just created by us, renamed when complete: order needs no syncs */
+	IMAGE_UNTRUSTED = 16, /* hard budgets */
+	IMAGE_PROBED = 32,   /* the format was guessed, not given */
+};
+
+/* An open image: what format->open returns. blk is first: (struct blk *)image. */
+struct image {
+	struct blk blk;
+	const struct format *format;
+
+	/* Named by the file; NULL: none. Owned. Never parsed as anything but a path. */
+	char *backing;
+	char *backing_format;
+	char *data_file; /* external data file; needs_data says that one is required */
+	bool needs_data;
+	bool data_raw;	      /* the data file is valid as a raw image */
+	struct blk *data;     /* attached by stack.c before any data I/O; owned */
+
+	bool no_backing_read; /* set by a driver whose image ignores its backing file */
+};
+
+struct snapshot_info {
+	char *id, *name;
+	uint64_t vm_state_size, disk_size;
+	uint32_t date_sec, date_nsec;
+	uint64_t vm_clock_nsec;
+	int64_t icount; /* -1: none */
+};
+
+/* What info tells beyond the blk. Zeroed by the caller; info_free drops the rest. */
+struct info {
+	uint64_t cluster_size; /* 0: none */
+	bool encrypted, compressed, dirty;
+	bool has_dirty; /* the format knows a dirty flag */
+	struct snapshot_info *snapshot;
+	size_t nsnapshot;
+	struct json *specific; /* the peer's format-specific "data", keys in its order; or NULL */
+};
+void info_free(struct info *info);
+
+enum { CHECK_FIX_LEAKS = 1, CHECK_FIX_ERRORS = 2 };
+
+struct check {
+	/* in */
+	unsigned fix;
+	/* Called with one line, without newline ("ERROR cluster 5 refcount=0 reference=1"). */
+	void (*report)(void *arg, const char *line);
+	void *arg;
+	/* out */
+	uint64_t errors, leaks, check_errors;	 /* found (and still there after fixing) */
+	uint64_t errors_fixed, leaks_fixed;
+	uint64_t image_end; /* 0: not known */
+	uint64_t total_clusters, allocated_clusters, fragmented_clusters, compressed_clusters;
+};
+
+struct measure {
+	uint64_t required, fully_allocated;
+	bool has_bitmaps;
+	uint64_t bitmaps;
+};
+
+/* All that a create needs. The files are empty, writable and open. */
+struct create {
+	struct blk *lower;	 /* borrowed */
+	struct blk *data;	 /* borrowed; the external data file or NULL */
+	const struct opts *opts; /* checked against create_opts; size is apart */
+	uint64_t size;
+};
+
+struct format {
+	const char *name;    /* as in -f */
+	const char *summary; /* one line for help */
+	const char *const *extensions; /* NULL-terminated, without dot: for the target's name */
+	const char *type;    /* the "type" of format-specific; NULL: as name */
+	unsigned caps;	     /* FORMAT_* */
+	const struct opt *open_opts, *create_opts;
+
+	/* 0..100 for the first n (<= 2048, more where the file has more) bytes of a file
+	 * of `size` bytes. 100: the magic fits. */
+	int (*probe)(const uint8_t *head, size_t n, uint64_t size);
+	/* Takes `lower` over on success only. */
+	int (*open)(struct blk *lower, const struct opts *opts, unsigned flags,
+		    struct image **out, struct err *err);
+	int (*create)(const struct create *c, struct err *err);
+	/* The checks of create that need no file: bad values, bad combinations, sizes
+	 * that the format cannot hold. create calls it too. size may be rounded. */
+	int (*create_check)(const struct opts *opts, uint64_t *size, struct err *err);
+	/* src NULL: a new empty image of `size` bytes. Else src is a chain to convert. */
+	int (*measure)(const struct opts *opts, uint64_t size, struct blk *src,
+		       struct measure *out, struct err *err);
+	int (*info)(struct image *image, struct info *out, struct err *err);
+	/* 0: c tells what was found. -1: could not be completed. */
+	int (*check)(struct image *image, struct check *c, struct err *err);
+	int (*amend)(struct image *image, const struct opts *opts, struct err *err);
+	const struct snapshot_ops *snapshot;
+	const struct bitmap_ops *bitmap;
+};
+
+enum {
+	FORMAT_CREATE = 1,
+	FORMAT_WRITE = 2,
+	FORMAT_BACKING = 4,  /* -b makes sense */
+	FORMAT_PACK = 8,     /* -c makes sense */
+	FORMAT_ANY = 16,     /* raw: takes what nobody else knows */
+};
+
+#endif

@@ -1,0 +1,43 @@
+/*
+ * A write-back cache of equal-sized pieces of metadata (L2 tables, refcount blocks,
+ * block allocation tables) of one file.
+ *
+ * Order: cache_flush writes what is dirty. A cache may depend on another: before any
+ * of its own pieces is written, the other is flushed and made stable. So references
+ * never reach the disk before what they refer to. Data is made stable first by
+ * `barrier` where the owner sets it.
+ *
+ * Threads: none inside; the owner calls under its metadata lock. Pieces that are held
+ * (got, not put) are never evicted.
+ */
+#ifndef LIB_CACHE_H
+#define LIB_CACHE_H
+
+#include "lib/blk.h"
+
+struct cache;
+
+/* `pieces` (>= 2) of `size` bytes each at most; memory is taken as it is needed. */
+struct cache *cache_new(struct blk *file, uint32_t size, unsigned pieces, struct err *err);
+/* Writes nothing. */
+void cache_free(struct cache *c);
+/* Before c writes, flush `on` and make the file stable. NULL ends it. */
+void cache_depend(struct cache *c, struct cache *on);
+/* No stability is asked for between writes (a new image that is synced as a whole). */
+void cache_relax(struct cache *c, bool relaxed);
+/* Data was written that pieces will refer to: the file is made stable before the next
+ * piece is written. */
+void cache_data_written(struct cache *c);
+
+/* The piece at `off` (a multiple of size), read if need be; held until put. */
+void *cache_get(struct cache *c, uint64_t off, struct err *err);
+/* The same, all zeros and dirty, without reading. */
+void *cache_new_piece(struct cache *c, uint64_t off, struct err *err);
+void cache_put(struct cache *c, void *piece);
+void cache_dirty(struct cache *c, void *piece);
+/* Forget the piece at off: it was freed on disk. */
+void cache_forget(struct cache *c, uint64_t off);
+/* Writes all dirty pieces, in order of offset. Does not make them stable. */
+int cache_flush(struct cache *c, struct err *err);
+
+#endif

@@ -1,0 +1,45 @@
+/*
+ * The copy engine: the data part of convert, and of whatever moves one disk into
+ * another.
+ *
+ * It walks the sources' extents, never reads what is known to be zero or absent, and
+ * hands chunks to the pool: read, zero scan and compression run in parallel, places
+ * are claimed in order, data is written in parallel. Where both ends are plain ranges
+ * of local files the kernel moves the bytes.
+ */
+#ifndef LIB_COPY_H
+#define LIB_COPY_H
+
+#include "lib/chain.h"
+#include "lib/progress.h"
+
+struct copy_source {
+	struct chain *chain; /* borrowed */
+	uint64_t size;	     /* bytes of it to copy: its size rounded up to a sector */
+};
+
+struct copy {
+	const struct copy_source *source; /* concatenated */
+	unsigned nsource;
+	struct chain *target; /* borrowed, writable */
+
+	unsigned threads;	/* 0: in the calling thread */
+	uint64_t sparse;	/* -S: zeros of this length become holes; 0: all is written */
+	bool compress;		/* -c */
+	bool trust_packed;	/* carry compressed clusters over unproved */
+	bool offload;		/* -C: let the kernel copy, no zero scan */
+	bool unordered;		/* -W */
+	bool target_zero;	/* what is not written in the target reads as zeros */
+	bool target_backed;	/* -B: what is absent in the top source layer stays absent */
+	bool salvage;		/* read errors become zeros */
+	uint64_t rate;		/* bytes a second; 0 for no limit */
+	struct progress *progress; /* or NULL */
+	/* salvage: told of each unreadable range; may be called from any thread */
+	void (*unreadable)(void *arg, uint64_t off, uint64_t len, const struct err *why);
+	void *arg;
+};
+
+/* Does not flush the target: the caller does, and closes it. */
+int copy_run(const struct copy *c, struct err *err);
+
+#endif

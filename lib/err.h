@@ -1,0 +1,36 @@
+/*
+ * Errors as values.
+ *
+ * A function that can fail takes a `struct err *` last (never NULL) and returns
+ * 0/-1 or pointer/NULL. The caller owns the struct; it may be on the stack and needs
+ * no initialisation, since it is read only after a failure. Only cmd/ prints.
+ *
+ * The text names the file, what is wrong with it, the offset or value and, where
+ * there is one, what to do next. It has no final newline; a hint may follow the
+ * first line after '\n'.
+ */
+#ifndef LIB_ERR_H
+#define LIB_ERR_H
+
+#include <stdbool.h>
+
+#define ERR_TEXT_MAX 1400 /* two of the longest backing names (1023) do not fit: they are cut */
+
+struct err {
+	int num; /* an errno value */
+	char text[ERR_TEXT_MAX];
+};
+
+/* Both return -1, so that `return err_set(...)` reads well. */
+int err_set(struct err *err, int num, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+/* As err_set with errno, followed by ": " and strerror(errno). */
+int err_sys(struct err *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* Puts "<fmt>: " before the text that is there. Returns -1. */
+int err_prefix(struct err *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* Appends "\n<fmt>": what to do next. Returns -1. */
+int err_hint(struct err *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* "Cannot allocate N bytes for WHAT", ENOMEM. Returns -1. */
+int err_nomem(struct err *err, unsigned long long bytes, const char *what);
+
+#endif
