@@ -52,7 +52,8 @@ struct extent {
 
 static inline bool extent_plain(const struct extent *e)
 {
-	return e->home && (e->flags & EXT_DATA) && !(e->flags & (EXT_PACKED | EXT_CODED | EXT_ZERO));
+	return e->home && (e->flags & EXT_DATA) &&
+	       !(e->flags & (EXT_PACKED | EXT_CODED | EXT_ZERO));
 }
 
 /* caps of a blk */
@@ -115,10 +116,11 @@ struct claim {
 struct blk_ops {
 	const char *name;
 	bool serial;
+	/* Set by formats: reads go by extent, and pread need serve only runs that are
+	 * EXT_PACKED or EXT_CODED (parts of them too); blk.c reads the rest from the
+	 * extent's home. Unset: pread serves any range inside the size. */
+	bool by_extent;
 
-	/* Protocols and chains: any range inside the size. Formats: need to serve only
-	 * runs whose extent is EXT_PACKED or EXT_CODED (whole runs or parts of them); the
-	 * rest is read from the extent's home by blk.c. */
 	int (*pread)(struct blk *, void *, size_t, uint64_t off, struct err *);
 	int (*pwrite)(struct blk *, const void *, size_t, uint64_t off, unsigned flags,
 		      struct err *);
@@ -135,7 +137,8 @@ struct blk_ops {
 
 	/* Compresses one grain (n bytes; the last may be short) into at most *outn bytes.
 	 * *outn = 0 on success means: does not shrink, store it plain. Thread-safe, no I/O.*/
-	int (*pack)(struct blk *, const void *, size_t n, void *out, size_t *outn, struct err *);
+	int (*pack)(struct blk *, const void *, size_t n, void *out, size_t *outn,
+		    struct err *);
 	/* Proves that `packed` (n bytes) inflates to one grain (into `out`, grain bytes)
 	 * and says how many bytes of it are used. */
 	int (*unpack)(struct blk *, const void *packed, size_t n, void *out, size_t *used,
@@ -177,8 +180,11 @@ int blk_pwrite(struct blk *blk, const void *buf, size_t n, uint64_t off, unsigne
 /* Writes zeros where zero() cannot (unless BLK_CHEAP). */
 int blk_zero(struct blk *blk, uint64_t off, uint64_t len, unsigned flags, struct err *err);
 int blk_flush(struct blk *blk, struct err *err);
+/* The size may grow under a writer: this reads it safely. */
+uint64_t blk_size(const struct blk *blk);
 /* Beyond the end of the blk: one EXT_ZERO run. */
-int blk_extent(struct blk *blk, uint64_t off, uint64_t len, struct extent *out, struct err *err);
+int blk_extent(struct blk *blk, uint64_t off, uint64_t len, struct extent *out,
+	       struct err *err);
 /* Reads a run, or a part of it, that blk_extent told of: from its home, by the blk
  * (packed, coded), or as zeros. EXT_ABSENT gives zeros. */
 int blk_read_extent(struct blk *blk, const struct extent *e, void *buf, size_t n, uint64_t off,

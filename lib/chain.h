@@ -41,7 +41,8 @@ int chain_resize(struct chain *chain, uint64_t size, enum blk_prealloc p, struct
  */
 struct walk;
 struct walk *walk_new(struct chain *chain, unsigned layers, struct err *err);
-int walk_next(struct walk *walk, uint64_t off, uint64_t len, struct extent *out, struct err *err);
+int walk_next(struct walk *walk, uint64_t off, uint64_t len, struct extent *out,
+	      struct err *err);
 void walk_free(struct walk *walk);
 
 /* Reads a run that a walk gave: from the layer at e->depth. */

@@ -23,16 +23,16 @@ struct copy {
 	unsigned nsource;
 	struct chain *target; /* borrowed, writable */
 
-	unsigned threads;	/* 0: in the calling thread */
-	uint64_t sparse;	/* -S: zeros of this length become holes; 0: all is written */
-	bool compress;		/* -c */
-	bool trust_packed;	/* carry compressed clusters over unproved */
-	bool offload;		/* -C: let the kernel copy, no zero scan */
-	bool unordered;		/* -W */
-	bool target_zero;	/* what is not written in the target reads as zeros */
-	bool target_backed;	/* -B: what is absent in the top source layer stays absent */
-	bool salvage;		/* read errors become zeros */
-	uint64_t rate;		/* bytes a second; 0 for no limit */
+	unsigned threads;   /* 0: in the calling thread */
+	uint64_t sparse;    /* -S: zeros of this length become holes; 0: all is written */
+	bool compress;	    /* -c */
+	bool trust_packed;  /* carry compressed clusters over unproved */
+	bool offload;	    /* -C: let the kernel copy, no zero scan */
+	bool unordered;	    /* -W */
+	bool target_zero;   /* what is not written in the target reads as zeros */
+	bool target_backed; /* -B: what is absent in the top source layer stays absent */
+	bool salvage;	    /* read errors become zeros */
+	uint64_t rate;	    /* bytes a second; 0 for no limit */
 	struct progress *progress; /* or NULL */
 	/* salvage: told of each unreadable range; may be called from any thread */
 	void (*unreadable)(void *arg, uint64_t off, uint64_t len, const struct err *why);

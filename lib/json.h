@@ -20,7 +20,15 @@
 
 struct json; /* an object, an array or a scalar */
 
-enum json_type { JSON_NULL, JSON_BOOL, JSON_INT, JSON_DOUBLE, JSON_STRING, JSON_ARRAY, JSON_OBJECT };
+enum json_type {
+	JSON_NULL,
+	JSON_BOOL,
+	JSON_INT,
+	JSON_DOUBLE,
+	JSON_STRING,
+	JSON_ARRAY,
+	JSON_OBJECT
+};
 
 struct json *json_object(void);
 struct json *json_array(void);
@@ -36,7 +44,7 @@ int json_push(struct json *array, struct json *child);
 
 enum json_type json_type(const struct json *j);
 struct json *json_get(const struct json *object, const char *key); /* borrowed or NULL */
-const char *json_str(const struct json *j);			    /* borrowed; "" if not one */
+const char *json_str(const struct json *j);			   /* borrowed; "" if not one */
 int64_t json_num(const struct json *j);
 bool json_true(const struct json *j);
 size_t json_len(const struct json *array_or_object);

@@ -23,9 +23,9 @@ enum field_kind { FIELD_NONE, FIELD_BE, FIELD_LE, FIELD_RAW };
 
 struct field {
 	enum field_kind kind;
-	uint32_t at;     /* byte offset on disk */
+	uint32_t at;	 /* byte offset on disk */
 	uint32_t member; /* offsetof in the struct */
-	uint32_t width;  /* bytes */
+	uint32_t width;	 /* bytes */
 };
 
 #define FIELD_MEMBER(s, m) (((s *)0)->m)
@@ -34,15 +34,18 @@ struct field {
 		(k), (off), offsetof(s, m),                                                    \
 			(w) + 0 * sizeof(char[sizeof(FIELD_MEMBER(s, m)) == (w) ? 1 : -1])     \
 	}
-#define BE16(off, s, m)  FIELD_ROW(FIELD_BE, off, s, m, 2)
-#define BE32(off, s, m)  FIELD_ROW(FIELD_BE, off, s, m, 4)
-#define BE64(off, s, m)  FIELD_ROW(FIELD_BE, off, s, m, 8)
-#define LE16(off, s, m)  FIELD_ROW(FIELD_LE, off, s, m, 2)
-#define LE32(off, s, m)  FIELD_ROW(FIELD_LE, off, s, m, 4)
-#define LE64(off, s, m)  FIELD_ROW(FIELD_LE, off, s, m, 8)
-#define U8(off, s, m)    FIELD_ROW(FIELD_RAW, off, s, m, 1)
+#define BE16(off, s, m)	 FIELD_ROW(FIELD_BE, off, s, m, 2)
+#define BE32(off, s, m)	 FIELD_ROW(FIELD_BE, off, s, m, 4)
+#define BE64(off, s, m)	 FIELD_ROW(FIELD_BE, off, s, m, 8)
+#define LE16(off, s, m)	 FIELD_ROW(FIELD_LE, off, s, m, 2)
+#define LE32(off, s, m)	 FIELD_ROW(FIELD_LE, off, s, m, 4)
+#define LE64(off, s, m)	 FIELD_ROW(FIELD_LE, off, s, m, 8)
+#define U8(off, s, m)	 FIELD_ROW(FIELD_RAW, off, s, m, 1)
 #define BYTES(off, s, m) FIELD_ROW(FIELD_RAW, off, s, m, sizeof(FIELD_MEMBER(s, m)))
-#define FIELD_END        {FIELD_NONE, 0, 0, 0}
+#define FIELD_END                                                                              \
+	{                                                                                      \
+		FIELD_NONE, 0, 0, 0                                                            \
+	}
 
 /* One past the last byte that the table describes. */
 size_t layout_size(const struct field *fields);

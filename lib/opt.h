@@ -43,9 +43,10 @@ struct opt {
 	char letter;	  /* short option; 0 for none */
 	enum opt_type type;
 	unsigned flags;
-	const char *arg;     /* metavariable in help: "FMT" */
-	const char *choices; /* "off|metadata|falloc|full": checked, completed, shown; or NULL */
-	const char *help;    /* one line */
+	const char *arg; /* metavariable in help: "FMT" */
+	const char
+		*choices; /* "off|metadata|falloc|full": checked, completed, shown; or NULL */
+	const char *help; /* one line */
 };
 
 struct opts;

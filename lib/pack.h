@@ -27,8 +27,8 @@ const char *pack_deflate_library(void);
 
 /* Compresses n bytes into at most *outn; on success *outn is the length, 0 if the
  * result would not fit. level PACK_LEVEL_DEFAULT or the codec's own scale. */
-int pack_deflate(enum codec codec, int level, const void *in, size_t n, void *out,
-		 size_t *outn, struct err *err);
+int pack_deflate(enum codec codec, int level, const void *in, size_t n, void *out, size_t *outn,
+		 struct err *err);
 /* Decompresses at most n bytes of input into exactly outn bytes. Short, long or broken
  * input is an error (EIO). used (may be NULL) gets the number of input bytes consumed. */
 int pack_inflate(enum codec codec, const void *in, size_t n, void *out, size_t outn,
