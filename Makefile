@@ -17,7 +17,8 @@ CPPFLAGS += -I. -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 $(foreach p,$(found),$(call
 CPPFLAGS += $(shell $(PKG_CONFIG) --cflags $(required) $(found))
 LIBS := $(shell $(PKG_CONFIG) --libs $(required) $(found)) -pthread
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wundef \
-	-Wpointer-arith -Wwrite-strings -Wformat=2 -Wno-unused-parameter -Werror=implicit
+	-Wpointer-arith -Wwrite-strings -Wformat=2 -Wno-unused-parameter -Wno-missing-field-initializers \
+	-Werror=implicit
 ALL_CFLAGS = -std=gnu17 -pthread $(WARN) $(CFLAGS)
 
 lib_src := $(wildcard lib/*.c lib/*/*.c crypto/*.c formats/*.c formats/*/*.c nbd/*.c)

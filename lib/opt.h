@@ -3,6 +3,10 @@
  * keys of --image-opts and json:. From the table come the parser, --help, -o help,
  * shell completion and the OPTIONS section of the manual.
  *
+ * The rows of a driver's create_opts, "size" among them, stand in the order in which the
+ * peer's "Formatting ..." line shows them. A row with the letter of an earlier row is
+ * another spelling of it: what it is given is stored under the earlier row's name.
+ *
  * A parsed set is a `struct opts`: keys and string values in the order given. Typed
  * getters check the value when it is asked for and name the key in the error. The
  * last of a repeated key wins.
@@ -47,6 +51,8 @@ struct opt {
 	const char
 		*choices; /* "off|metadata|falloc|full": checked, completed, shown; or NULL */
 	const char *help; /* one line */
+	/* Value of a key that is not given, as it would be typed; NULL: none. */
+	const char *initial;
 };
 
 struct opts;
