@@ -101,7 +101,8 @@ struct claim_run {
 };
 
 struct claim {
-	/* in: off at a grain; off + len at a grain or the end of the disk */
+	/* in: off at a grain; off + len at a grain or the end of the disk. Or at a part, see
+	 * struct blk; two claims at once never have a grain in common. */
 	uint64_t off, len;
 	/* in: NULL for plain data; else the compressed length of each grain, in order.
 	 * Their bytes are written one after the other, as one stream over the runs. */
@@ -161,6 +162,8 @@ struct blk {
 	uint64_t size;
 	uint32_t align; /* request unit that is fast (O_DIRECT sector, 1 for none) */
 	uint32_t grain; /* allocation unit; a write of whole grains needs no read */
+	uint32_t part;	/* subclusters: claim() and zero() take whole parts of a grain that is
+			 * neither packed nor shared; 0: only whole grains */
 	unsigned caps;
 	enum codec codec;
 	char *name;    /* owned: what messages and `map` call it */
