@@ -1,60 +1,199 @@
 # Platter. One file, not recursive. `make help` lists the targets.
+VERSION := 0.1
+
 PREFIX ?= /usr/local
-CC ?= cc
-CFLAGS ?= -O2 -g
+BINDIR ?= $(PREFIX)/bin
+DATADIR ?= $(PREFIX)/share
 BUILD ?= build
+CFLAGS ?= -O2 -g
+PKG_CONFIG ?= pkg-config
+INSTALL ?= install
+CLANG ?= clang
+JOBS ?= $(shell nproc)
 V ?= 0
 
 Q := $(if $(filter 1,$(V)),,@)
-PKG_CONFIG ?= pkg-config
+say = $(if $(Q),@echo "  $(1)")
 
+# A library is a word here and a HAVE_NAME in the code, where pkg-config finds it.
 required := zlib nettle json-c
 optional := libdeflate libzstd
-found := $(foreach p,$(optional),$(shell $(PKG_CONFIG) --exists $(p) && echo $(p)))
-have = -DHAVE_$(shell echo $(1) | tr a-z- A-Z_)
 
-CPPFLAGS += -I. -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 $(foreach p,$(found),$(call have,$(p)))
-CPPFLAGS += $(shell $(PKG_CONFIG) --cflags $(required) $(found))
-LIBS := $(shell $(PKG_CONFIG) --libs $(required) $(found)) -pthread
-WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wundef \
-	-Wpointer-arith -Wwrite-strings -Wformat=2 -Wno-unused-parameter -Wno-missing-field-initializers \
-	-Werror=implicit
-ALL_CFLAGS = -std=gnu17 -pthread $(WARN) $(CFLAGS)
+# What `make deps` installs on Debian 12: to build, and to test.
+deb_build := gcc make pkg-config libc6-dev zlib1g-dev nettle-dev libjson-c-dev \
+	libdeflate-dev libzstd-dev
+deb_test := libcmocka-dev perl qemu-utils e2fsprogs dosfstools mtools \
+	clang clang-format libclang-rt-dev valgrind cppcheck shellcheck mandoc git
 
-lib_src := $(wildcard lib/*.c lib/*/*.c crypto/*.c formats/*.c formats/*/*.c nbd/*.c)
-cmd_src := $(filter-out cmd/main.c,$(wildcard cmd/*.c))
-test_src := $(wildcard tests/lib/test_*.c tests/lib/*/test_*.c tests/formats/test_*.c \
-	tests/formats/*/test_*.c tests/cmd/test_*.c)
+# Sources, found by where they are.
+lib_src := $(sort $(wildcard lib/*.c lib/*/*.c crypto/*.c formats/*.c formats/*/*.c nbd/*.c))
+cmd_src := $(sort $(filter-out cmd/main.c,$(wildcard cmd/*.c)))
+test_src := $(sort $(wildcard tests/*/test_*.c tests/*/*/test_*.c))
+fuzz_src := $(sort $(wildcard tests/fuzz/fuzz_*.c))
+sh_tests := $(sort $(wildcard tests/cli/*.t tests/interop/*.t))
+man_src := $(sort $(wildcard man/*.1))
 
 lib_obj := $(lib_src:%.c=$(BUILD)/%.o)
 cmd_obj := $(cmd_src:%.c=$(BUILD)/%.o)
 test_bin := $(test_src:%.c=$(BUILD)/%)
+fuzz_bin := $(fuzz_src:%.c=$(BUILD)/%)
+obj := $(lib_obj) $(cmd_obj) $(BUILD)/cmd/main.o $(test_bin:=.o) $(fuzz_bin:=.o)
 
-all: $(BUILD)/platter
+WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wundef \
+	-Wpointer-arith -Wwrite-strings -Wformat=2 -Wno-unused-parameter \
+	-Wno-missing-field-initializers -Werror=implicit
+all_cflags = -std=gnu17 -pthread $(WARN) $(CFLAGS)
 
-$(BUILD)/libplatter.a: $(lib_obj)
-	$(Q)rm -f $@; $(AR) rcs $@ $^
+# The rest of this part asks the machine; targets that build nothing need no answer.
+lazy := help deps deps-build clean dist uninstall lint
+ifneq ($(filter-out $(lazy),$(or $(MAKECMDGOALS),all)),)
 
-$(BUILD)/libcmd.a: $(cmd_obj)
-	$(Q)rm -f $@; $(AR) rcs $@ $^
+probe := $(shell for p in $(required) $(optional); do $(PKG_CONFIG) --exists $$p 2>/dev/null && \
+	echo $$p -DHAVE_$$(echo $$p | tr a-z- A-Z_); done)
+have := $(filter-out -D%,$(probe))
+missing := $(filter-out $(have),$(required))
+ifneq ($(missing),)
+$(error $(missing) not found by $(PKG_CONFIG): `make deps` installs what is needed on Debian)
+endif
+found := $(filter $(have),$(optional))
+absent := $(filter-out $(have),$(optional))
+
+pc := $(PKG_CONFIG) $(if $(STATIC),--static)
+all_cppflags := -I. -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DPLATTER_VERSION='"$(VERSION)"' \
+	$(filter -D%,$(probe)) $(shell $(pc) --cflags $(required) $(found)) \
+	$(CPPFLAGS)
+all_ldflags := $(if $(STATIC),-static) $(LDFLAGS)
+LIBS := $(shell $(pc) --libs $(required) $(found)) -pthread
+
+# What all objects depend on: a change of the compiler, flags or libraries rebuilds.
+flags := $(strip $(CC) $(all_cppflags) $(all_cflags) $(all_ldflags) $(LIBS))
+ifneq ($(flags),$(strip $(file <$(BUILD)/flags)))
+$(shell mkdir -p $(BUILD))
+$(file >$(BUILD)/flags,$(flags))
+$(info optional libraries: $(or $(found),none)$(if $(absent), (not found: $(absent))))
+endif
+# And archives on the list of their members, for one that went away.
+ifneq ($(strip $(lib_src) $(cmd_src)),$(strip $(file <$(BUILD)/members)))
+$(file >$(BUILD)/members,$(lib_src) $(cmd_src))
+endif
+
+endif
+
+all: $(BUILD)/platter ## the program: build/platter
+
+$(BUILD)/libplatter.a: $(lib_obj) $(BUILD)/members
+	$(Q)rm -f $@; $(AR) rcs $@ $(lib_obj)
+
+$(BUILD)/libcmd.a: $(cmd_obj) $(BUILD)/members
+	$(Q)rm -f $@; $(AR) rcs $@ $(cmd_obj)
 
 $(BUILD)/platter: $(BUILD)/cmd/main.o $(BUILD)/libcmd.a $(BUILD)/libplatter.a
-	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+	$(call say,LD $@)
+	$(Q)$(CC) $(all_cflags) $(all_ldflags) -o $@ $^ $(LIBS)
 
-$(BUILD)/%.o: %.c
+$(BUILD)/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
-	$(if $(Q),@echo "  CC $<")
-	$(Q)$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+	$(call say,CC $<)
+	$(Q)$(CC) $(all_cppflags) $(all_cflags) -MMD -MP -c -o $@ $<
+
+$(BUILD)/tests/fuzz/%: $(BUILD)/tests/fuzz/%.o $(BUILD)/libcmd.a $(BUILD)/libplatter.a
+	$(call say,LD $@)
+	$(Q)$(CC) $(all_cflags) $(all_ldflags) -fsanitize=fuzzer -o $@ $^ $(LIBS)
 
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(BUILD)/libcmd.a $(BUILD)/libplatter.a
-	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS) -lcmocka
+	$(call say,LD $@)
+	$(Q)$(CC) $(all_cflags) $(all_ldflags) -o $@ $^ $(LIBS) -lcmocka
 
-unit: $(test_bin)
-	@set -e; for t in $(test_bin); do $$t; done
+# Tests. `make check T=tests/cli/info.t` runs one; a unit is T=build/tests/lib/test_pool.
+T ?= $(test_bin) $(sh_tests)
 
-clean:
-	rm -rf build
+check: $(BUILD)/platter $(test_bin) ## units, then the shell tests, in parallel
+	$(Q)BUILD=$(BUILD) JOBS=$(JOBS) V=$(V) tests/run $(T)
 
-.PHONY: all unit clean
+san_flags = CFLAGS="-O1 -g -fno-omit-frame-pointer -fsanitize=$(1)" LDFLAGS="-fsanitize=$(1)"
+
+check-asan: ## the same with AddressSanitizer and UBSan, in build-asan
+	+$(Q)$(MAKE) --no-print-directory check BUILD=build-asan SANITIZED=asan \
+		$(call san_flags,address$(comma)undefined)
+
+check-ubsan: ## the same with UBSan alone
+	+$(Q)$(MAKE) --no-print-directory check BUILD=build-ubsan SANITIZED=ubsan \
+		$(call san_flags,undefined)
+
+# ThreadSanitizer is slow: what has threads in it.
+tsan_src := $(filter tests/lib/% tests/cmd/%,$(test_src))
+tsan_sh := $(wildcard tests/cli/convert*.t tests/cli/compare*.t)
+check-tsan: ## ThreadSanitizer on the threaded parts, in build-tsan
+	+$(Q)$(MAKE) --no-print-directory check BUILD=build-tsan SANITIZED=tsan \
+		$(call san_flags,thread) T="$(tsan_src:%.c=build-tsan/%) $(tsan_sh)"
+
+valgrind: $(test_bin) ## the units under valgrind
+	$(Q)for t in $(test_bin); do echo "  VALGRIND $$t"; \
+		valgrind -q --error-exitcode=99 --leak-check=full $$t >$(BUILD)/valgrind.log 2>&1 || \
+		{ cat $(BUILD)/valgrind.log; exit 1; }; done
+
+# The fuzz targets share FUZZ_SECONDS. A finding stays in build-fuzz/.
+FUZZ_SECONDS ?= 60
+fuzz: ## libFuzzer on the parsers: FUZZ_SECONDS=60 in all
+	+$(Q)$(MAKE) --no-print-directory fuzz-run BUILD=build-fuzz CC=$(CLANG) \
+		CFLAGS="-O1 -g -fsanitize=fuzzer-no-link,address,undefined" \
+		LDFLAGS="-fsanitize=address,undefined"
+
+fuzz-run: $(fuzz_bin)
+	$(Q)BUILD=$(BUILD) tests/fuzz/run $(FUZZ_SECONDS) $(fuzz_bin)
+
+lint: ## layers, banned words, format, cppcheck, shellcheck, manual pages
+	$(Q)tests/lint/run
+
+bench: all ## times against the installed qemu-img
+	$(Q)PLATTER=$(BUILD)/platter tests/bench/run
+
+demo: all ## the main job on a disk made here, step by step
+	$(Q)PLATTER=$(BUILD)/platter tests/demo
+
+static: ## one static binary: build-static/platter
+	+$(Q)$(MAKE) --no-print-directory all BUILD=build-static STATIC=1
+
+install: all ## DESTDIR= PREFIX=/usr/local; LINKS=1: also as qemu-img
+	$(INSTALL) -d $(DESTDIR)$(BINDIR)
+	$(INSTALL) -m 755 $(BUILD)/platter $(DESTDIR)$(BINDIR)/platter
+	$(if $(LINKS),ln -sf platter $(DESTDIR)$(BINDIR)/qemu-img)
+ifneq ($(man_src),)
+	$(INSTALL) -d $(DESTDIR)$(DATADIR)/man/man1
+	$(INSTALL) -m 644 $(man_src) $(DESTDIR)$(DATADIR)/man/man1
+endif
+
+uninstall: ## what install put there
+	rm -f $(DESTDIR)$(BINDIR)/platter
+	rm -f $(addprefix $(DESTDIR)$(DATADIR)/man/man1/,$(notdir $(man_src)))
+	[ "$$(readlink $(DESTDIR)$(BINDIR)/qemu-img)" != platter ] || rm $(DESTDIR)$(BINDIR)/qemu-img
+
+dist: ## platter-$(VERSION).tar.gz of what is committed
+	git archive --prefix=platter-$(VERSION)/ HEAD | gzip -9n >platter-$(VERSION).tar.gz
+
+sudo := $(if $(filter-out 0,$(shell id -u)),sudo)
+apt_get = set -e; need=; for p in $(1); do \
+		dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q ' installed$$' || need="$$need $$p"; \
+	done; \
+	[ -n "$$need" ] || { echo "deps: nothing to install"; exit 0; }; \
+	$(sudo) apt-get update -q; \
+	$(sudo) env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $$need
+deps: ## installs what building and testing need (Debian 12)
+	$(Q)$(call apt_get,$(deb_build) $(deb_test))
+
+deps-build: ## only what building needs
+	$(Q)$(call apt_get,$(deb_build))
+
+clean: ## removes all builds
+	rm -rf build build-asan build-ubsan build-tsan build-fuzz build-static platter-*.tar.gz
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1	\2/p' Makefile | expand -t 16
+	@echo "Variables: CC CFLAGS LDFLAGS PREFIX DESTDIR BUILD JOBS V=1 T=TEST FUZZ_SECONDS LINKS=1"
+
+comma := ,
+.PHONY: all check check-asan check-ubsan check-tsan valgrind fuzz fuzz-run lint bench demo \
+	static install uninstall dist deps deps-build clean help
 .SECONDARY:
--include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+.DELETE_ON_ERROR:
+-include $(obj:.o=.d)
