@@ -1,0 +1,384 @@
+#include "lib/chain.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/mem.h"
+#include "lib/ranges.h"
+
+#define LOCK_MAX (4u << 20) /* the longest range that one request locks at a time */
+
+static struct chain *chain_of(struct blk *blk)
+{
+	return (struct chain *)blk;
+}
+
+static bool writable(const struct chain *c)
+{
+	return c->blk.caps & BLK_CAN_WRITE;
+}
+
+/* The run at off of the first layer, from the top, that says something. */
+static int resolve(struct chain *c, uint64_t off, uint64_t len, struct extent *out,
+		   struct err *err)
+{
+	*out = (struct extent){.off = off, .len = len, .flags = EXT_ABSENT};
+	for (unsigned d = 0; d < c->n; d++) {
+		if (blk_extent(c->layer[d], off, len, out, err))
+			return -1;
+		out->depth = d;
+		if (!(out->flags & EXT_ABSENT))
+			return 0;
+		len = out->len;
+	}
+	return 0;
+}
+
+static int chain_extent(struct blk *blk, uint64_t off, uint64_t len, struct extent *out,
+			struct err *err)
+{
+	return resolve(chain_of(blk), off, len, out, err);
+}
+
+int chain_read_extent(struct chain *c, const struct extent *e, void *buf, size_t n,
+		      uint64_t off, struct err *err)
+{
+	return blk_read_extent(c->layer[e->depth], e, buf, n, off, err);
+}
+
+static int read_held(struct chain *c, uint8_t *buf, size_t n, uint64_t off, struct err *err)
+{
+	while (n > 0) {
+		struct extent e;
+
+		if (resolve(c, off, n, &e, err) ||
+		    chain_read_extent(c, &e, buf, e.len, off, err))
+			return -1;
+		buf += e.len;
+		off += e.len;
+		n -= e.len;
+	}
+	return 0;
+}
+
+static int chain_pread(struct blk *blk, void *buf, size_t n, uint64_t off, struct err *err)
+{
+	struct chain *c = chain_of(blk);
+	struct range_hold hold;
+	int rc;
+
+	if (!writable(c))
+		return read_held(c, buf, n, off, err);
+	ranges_lock(c->ranges, &hold, round_down(off, blk->grain),
+		    round_up(off + n, blk->grain), false);
+	rc = read_held(c, buf, n, off, err);
+	ranges_unlock(c->ranges, &hold);
+	return rc;
+}
+
+/* Whole grains that get a new place: claimed, written, settled. */
+static int write_claimed(struct blk *top, const uint8_t *buf, uint64_t off, size_t n,
+			 struct err *err)
+{
+	struct claim c = {.off = off, .len = n};
+
+	if (blk_claim(top, &c, err))
+		return -1;
+	for (size_t i = 0; i < c.nrun; i++) {
+		const struct claim_run *r = &c.run[i];
+
+		if (blk_pwrite(c.home, buf + (r->off - off), r->len, r->host, 0, err)) {
+			blk_drop(top, &c);
+			return -1;
+		}
+	}
+	return blk_settle(top, &c, err);
+}
+
+/* A part of one grain: the rest of it comes from what the guest sees there now. */
+static int write_part(struct chain *c, const uint8_t *buf, uint64_t off, size_t n,
+		      struct err *err)
+{
+	uint64_t start = round_down(off, c->blk.grain);
+	size_t len = MIN(c->blk.grain, c->blk.size - start);
+	AUTO_FREE uint8_t *whole = mem_alloc(len);
+
+	if (!whole)
+		return err_nomem(err, len, "a cluster");
+	if (read_held(c, whole, off - start, start, err) ||
+	    read_held(c, whole + (off - start) + n, start + len - (off + n), off + n, err))
+		return -1;
+	memcpy(whole + (off - start), buf, n);
+	return write_claimed(c->layer[0], whole, start, len, err);
+}
+
+/* n bytes at off, all of one run that cannot be written in place. */
+static int write_anew(struct chain *c, const uint8_t *buf, uint64_t off, size_t n,
+		      struct err *err)
+{
+	uint32_t grain = c->blk.grain;
+
+	while (n > 0) {
+		size_t part = MIN(n, grain - off % grain);
+
+		if (off % grain || (part < grain && off + part < c->blk.size)) {
+			if (write_part(c, buf, off, part, err))
+				return -1;
+		} else {
+			part = off + n >= c->blk.size ? n : round_down(n, grain);
+			if (write_claimed(c->layer[0], buf, off, part, err))
+				return -1;
+		}
+		buf += part;
+		off += part;
+		n -= part;
+	}
+	return 0;
+}
+
+static int write_held(struct chain *c, const uint8_t *buf, size_t n, uint64_t off,
+		      struct err *err)
+{
+	while (n > 0) {
+		struct extent e;
+		int rc;
+
+		if (blk_extent(c->layer[0], off, n, &e, err))
+			return -1;
+		if (e.flags == EXT_DATA && e.home)
+			rc = blk_pwrite(e.home, buf, e.len, e.host, 0, err);
+		else
+			rc = write_anew(c, buf, off, e.len, err);
+		if (rc)
+			return -1;
+		buf += e.len;
+		off += e.len;
+		n -= e.len;
+	}
+	return 0;
+}
+
+static int chain_pwrite(struct blk *blk, const void *buf, size_t n, uint64_t off,
+			unsigned flags, struct err *err)
+{
+	struct chain *c = chain_of(blk);
+	const uint8_t *from = buf;
+
+	if (c->layer[0]->ops->pwrite) {
+		if (blk_pwrite(c->layer[0], buf, n, off, flags, err))
+			return -1;
+		__atomic_store_n(&blk->size, blk_size(c->layer[0]), __ATOMIC_RELEASE);
+		return 0;
+	}
+	while (n > 0) {
+		struct range_hold hold;
+		size_t part = MIN(n, LOCK_MAX - off % LOCK_MAX);
+		int rc;
+
+		ranges_lock(c->ranges, &hold, round_down(off, blk->grain),
+			    round_up(off + part, blk->grain), true);
+		rc = write_held(c, from, part, off, err);
+		ranges_unlock(c->ranges, &hold);
+		if (rc)
+			return -1;
+		from += part;
+		off += part;
+		n -= part;
+	}
+	return 0;
+}
+
+static bool reads_zero(const struct chain *c, const struct extent *e)
+{
+	return (e->flags & EXT_ZERO) || ((e->flags & EXT_ABSENT) && e->depth + 1 == c->n);
+}
+
+/* Zeros as data, a bounded piece at a time. */
+static int write_zeros(struct chain *c, uint64_t off, uint64_t len, struct err *err)
+{
+	size_t chunk = MIN(len, 1u << 20);
+	AUTO_FREE uint8_t *zeros = mem_alloc(chunk);
+
+	if (!zeros)
+		return err_nomem(err, chunk, "zeros");
+	memset(zeros, 0, chunk);
+	while (len > 0) {
+		size_t n = MIN(len, chunk);
+
+		if (write_held(c, zeros, n, off, err))
+			return -1;
+		off += n;
+		len -= n;
+	}
+	return 0;
+}
+
+static int zero_whole(struct chain *c, uint64_t off, uint64_t len, unsigned flags,
+		      struct err *err)
+{
+	int rc = blk_zero(c->layer[0], off, len, flags | BLK_CHEAP, err);
+
+	if (rc == 0 || err->num != ENOTSUP || (flags & BLK_CHEAP))
+		return rc;
+	if (flags & BLK_ADVISE)
+		return 0;
+	return write_zeros(c, off, len, err);
+}
+
+/* A part of one grain. */
+static int zero_part(struct chain *c, uint64_t off, uint64_t len, struct err *err)
+{
+	while (len > 0) {
+		struct extent e;
+
+		if (resolve(c, off, len, &e, err))
+			return -1;
+		if (!reads_zero(c, &e) && write_zeros(c, off, e.len, err))
+			return -1;
+		off += e.len;
+		len -= e.len;
+	}
+	return 0;
+}
+
+static int zero_held(struct chain *c, uint64_t off, uint64_t len, unsigned flags,
+		     struct err *err)
+{
+	uint32_t grain = c->blk.grain;
+	uint64_t end = off + len;
+	uint64_t from = round_up(off, grain);
+	uint64_t to = end == c->blk.size ? end : round_down(end, grain);
+
+	if (from >= to) { /* no whole grain in it */
+		from = to = MIN(from, end);
+		if (flags & BLK_ADVISE)
+			return 0;
+		return zero_part(c, off, len, err);
+	}
+	if (!(flags & BLK_ADVISE) &&
+	    (zero_part(c, off, from - off, err) || zero_part(c, to, end - to, err)))
+		return -1;
+	return zero_whole(c, from, to - from, flags, err);
+}
+
+static int chain_zero(struct blk *blk, uint64_t off, uint64_t len, unsigned flags,
+		      struct err *err)
+{
+	struct chain *c = chain_of(blk);
+	struct range_hold hold;
+	int rc;
+
+	ranges_lock(c->ranges, &hold, round_down(off, blk->grain),
+		    round_up(off + len, blk->grain), true);
+	rc = zero_held(c, off, len, flags, err);
+	ranges_unlock(c->ranges, &hold);
+	return rc;
+}
+
+static int chain_flush(struct blk *blk, struct err *err)
+{
+	return blk_flush(chain_of(blk)->layer[0], err);
+}
+
+static int chain_fd(struct blk *blk, uint64_t *base)
+{
+	struct chain *c = chain_of(blk);
+
+	return c->n == 1 ? blk_fd(c->layer[0], base) : -1;
+}
+
+static int64_t chain_disk_usage(struct blk *blk)
+{
+	return blk_disk_usage(chain_of(blk)->layer[0]);
+}
+
+static int chain_resize_op(struct blk *blk, uint64_t size, enum blk_prealloc p, struct err *err)
+{
+	struct chain *c = chain_of(blk);
+	int rc = blk_resize(c->layer[0], size, p, err);
+
+	blk->size = blk_size(c->layer[0]);
+	return rc;
+}
+
+int chain_resize(struct chain *c, uint64_t size, enum blk_prealloc p, struct err *err)
+{
+	return blk_resize(&c->blk, size, p, err);
+}
+
+static int chain_close(struct blk *blk, struct err *err)
+{
+	struct chain *c = chain_of(blk);
+	struct err later;
+	int rc = 0;
+
+	for (unsigned d = 0; d < c->n; d++)
+		if (blk_close(c->layer[d], rc ? &later : err))
+			rc = -1;
+	ranges_free(c->ranges);
+	free(c->layer);
+	free(c);
+	return rc;
+}
+
+static const struct blk_ops chain_ops = {
+	.name = "chain",
+	.pread = chain_pread,
+	.pwrite = chain_pwrite,
+	.zero = chain_zero,
+	.flush = chain_flush,
+	.extent = chain_extent,
+	.resize = chain_resize_op,
+	.fd = chain_fd,
+	.disk_usage = chain_disk_usage,
+	.close = chain_close,
+};
+
+int chain_append(struct chain *c, struct blk *below, struct err *err)
+{
+	struct err later;
+	struct blk **more;
+
+	if (c->n >= CHAIN_MAX) {
+		blk_close(below, &later);
+		return err_set(err, ELOOP, "The backing chain is deeper than %d images",
+			       CHAIN_MAX);
+	}
+	more = realloc(c->layer, (c->n + 1) * sizeof(*more));
+	if (!more) {
+		blk_close(below, &later);
+		return err_nomem(err, (c->n + 1) * sizeof(*more), "the backing chain");
+	}
+	c->layer = more;
+	c->layer[c->n++] = below;
+	return 0;
+}
+
+struct chain *chain_new(struct blk *top, struct err *err)
+{
+	struct err later;
+	struct chain *c = calloc(1, sizeof(*c));
+
+	if (!c) {
+		err_nomem(err, sizeof(*c), "a chain");
+		blk_close(top, &later);
+		return NULL;
+	}
+	if (blk_init(&c->blk, &chain_ops, top->name, err) || !(c->ranges = ranges_new(err))) {
+		blk_close(top, &later);
+		blk_close(&c->blk, &later);
+		return NULL;
+	}
+	c->blk.size = blk_size(top);
+	c->blk.align = top->align;
+	c->blk.grain = top->grain;
+	c->blk.caps = top->caps;
+	c->blk.codec = top->codec;
+	if (chain_append(c, top, err)) {
+		blk_close(&c->blk, &later);
+		return NULL;
+	}
+	return c;
+}
