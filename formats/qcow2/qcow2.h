@@ -1,0 +1,210 @@
+/*
+ * qcow2 (QEMU docs/interop/qcow2.rst), shared inside formats/qcow2/.
+ *
+ *	header.c   the header and its extensions, every limit
+ *	open.c     descriptor, open, close, flush; snapshots and bitmaps as info needs them
+ *	map.c      L1 and L2 tables -> extents
+ *	refcount.c reference counts and the allocation of host clusters
+ *	claim.c    writing: claim, settle, drop
+ *	zero.c     zero clusters and discard
+ *	packed.c   compressed clusters
+ *	...
+ *
+ * Units: bytes; what counts clusters ends in _cl. L1, L2 and refcount table entries are
+ *	kept in memory as numbers (L1, refcount table) or as on disk (the caches).
+ * Threads: `lock` guards everything below it in struct qcow2. Data I/O is done outside.
+ * Order on disk: data, reference counts, L2, L1; frees come after all of them. See
+ *	qcow2_sync().
+ */
+#ifndef FORMATS_QCOW2_QCOW2_H
+#define FORMATS_QCOW2_QCOW2_H
+
+#include <pthread.h>
+
+#include "formats/format.h"
+#include "lib/cache.h"
+
+extern const struct format format_qcow2;
+
+#define QCOW2_MAGIC 0x514649fbu /* "QFI\xfb" */
+
+enum {
+	QCOW2_HEAD_V2 = 72,   /* length of a version 2 header */
+	QCOW2_HEAD_V3 = 104,  /* the least length of a version 3 header */
+	QCOW2_HEAD_NOW = 112, /* with the compression type: what we write */
+
+	/* QEMU's limits, named in the specification and its manual */
+	QCOW2_CLUSTER_BITS_MIN = 9,
+	QCOW2_CLUSTER_BITS_MAX = 21,
+	QCOW2_L1_MAX = 32 << 20,      /* bytes */
+	QCOW2_REFTABLE_MAX = 8 << 20, /* bytes */
+	QCOW2_SNAPSHOTS_MAX = 65536,
+	QCOW2_SNAPSHOT_TABLE_MAX = 64 << 20,
+	QCOW2_BACKING_MAX = 1023,
+	QCOW2_BITMAPS_MAX = 65535,
+	QCOW2_SUBCLUSTERS = 32,
+	QCOW2_SUBCLUSTER_MIN = 512,
+};
+
+/* incompatible_features */
+enum {
+	QCOW2_INCOMPAT_DIRTY = 1,
+	QCOW2_INCOMPAT_CORRUPT = 2,
+	QCOW2_INCOMPAT_DATA_FILE = 4,
+	QCOW2_INCOMPAT_COMPRESSION = 8,
+	QCOW2_INCOMPAT_EXT_L2 = 16,
+	QCOW2_INCOMPAT_KNOWN = 31,
+};
+/* compatible_features */
+enum { QCOW2_COMPAT_LAZY = 1 };
+/* autoclear_features */
+enum { QCOW2_AUTOCLEAR_BITMAPS = 1, QCOW2_AUTOCLEAR_DATA_RAW = 2 };
+
+/* crypt_method */
+enum { QCOW2_CRYPT_NONE, QCOW2_CRYPT_AES, QCOW2_CRYPT_LUKS };
+
+/* L1 and L2 entries */
+#define QCOW2_COPIED	 (UINT64_C(1) << 63)
+#define QCOW2_COMPRESSED (UINT64_C(1) << 62)
+#define QCOW2_ZERO	 UINT64_C(1)		      /* version 3, standard L2 entries */
+#define QCOW2_OFF_MASK	 UINT64_C(0x00fffffffffffe00) /* bits 9-55 */
+
+/* The fixed header; fields that version 2 lacks hold what they mean there. */
+struct qcow2_header {
+	uint32_t magic, version;
+	uint64_t backing_off;
+	uint32_t backing_len;
+	uint32_t cluster_bits;
+	uint64_t size;
+	uint32_t crypt;
+	uint32_t l1_size; /* entries */
+	uint64_t l1_off;
+	uint64_t reftable_off;
+	uint32_t reftable_cl;
+	uint32_t nb_snapshots;
+	uint64_t snapshots_off;
+	uint64_t incompat, compat, autoclear;
+	uint32_t refcount_order;
+	uint32_t header_len;
+	uint8_t compression; /* 0 deflate, 1 zstd */
+};
+
+/* Header extension types */
+enum {
+	QCOW2_EXT_END = 0,
+	QCOW2_EXT_BACKING_FORMAT = 0xe2792aca,
+	QCOW2_EXT_FEATURES = 0x6803f857,
+	QCOW2_EXT_BITMAPS = 0x23852875,
+	QCOW2_EXT_CRYPT = 0x0537be77,
+	QCOW2_EXT_DATA_FILE = 0x44415441,
+};
+
+/* One header extension, known or not, as it stands in the file. */
+struct qcow2_ext {
+	uint32_t type, len;
+	uint8_t *data; /* owned */
+};
+
+/* All of the first cluster that is not the fixed header. */
+struct qcow2_extra {
+	uint8_t *unknown; /* fields past the ones we know: header_len - QCOW2_HEAD_NOW bytes */
+	uint32_t nunknown;
+	struct qcow2_ext *ext; /* in order, without the end mark */
+	size_t next;
+	char *backing, *backing_format, *data_file; /* NULL: none */
+	bool has_data_file;			    /* the extension is there, maybe empty */
+	bool has_bitmaps;
+	uint32_t nb_bitmaps;
+	uint64_t bitmap_dir_size, bitmap_dir_off;
+	bool has_crypt;
+	uint64_t crypt_off, crypt_len;
+};
+
+/* Place of a snapshot's tables, beside what info tells of it. */
+struct qcow2_snapshot {
+	struct snapshot_info info;
+	uint64_t l1_off;
+	uint32_t l1_size;
+	uint32_t extra_size; /* of the entry's extra data */
+};
+
+/* An entry of the bitmap directory. */
+struct qcow2_bitmap {
+	char *name;
+	uint64_t table_off;
+	uint32_t table_size; /* entries */
+	uint32_t flags;	     /* 1 in_use, 2 auto, 4 extra_data_compatible */
+	uint8_t type, granularity_bits;
+};
+
+/* Freed on disk only after the tables that pointed there are stable. */
+struct qcow2_free {
+	uint64_t off, len; /* any bytes: counts each cluster touched once */
+};
+
+struct qcow2 {
+	struct image image; /* first */
+	unsigned flags;	    /* IMAGE_* of the open */
+	struct qcow2_header h;
+	struct qcow2_extra extra;
+	uint64_t file_size; /* of the image file when opened */
+
+	/* fixed by the header */
+	uint32_t cluster_size;
+	uint32_t l2_entry;	/* bytes: 8 or 16 */
+	unsigned l2_bits;	/* log2 of the entries in an L2 table */
+	uint64_t l2_span;	/* guest bytes that an L2 table maps */
+	unsigned refblock_bits; /* log2 of the entries in a refcount block */
+	unsigned csize_shift;	/* of a compressed descriptor: x of the specification */
+
+	struct qcow2_snapshot *snapshot; /* h.nb_snapshots; read at open */
+	uint64_t snapshot_table_len;	 /* bytes */
+
+	pthread_mutex_t lock;
+	bool lock_made;
+
+	uint64_t *l1;	    /* h.l1_size entries as numbers; NULL with IMAGE_NO_IO */
+	uint64_t *reftable; /* numbers; loaded for writing and by check */
+	uint64_t nreftable; /* entries */
+	struct cache *l2_cache, *ref_cache;
+
+	/* writing */
+	uint8_t *l1_dirty; /* a bit for each 4 KiB of the L1 table; NULL: nothing is */
+	bool l1_changed;
+	bool started;		  /* the header says that we write (dirty, autoclear bits) */
+	uint64_t free_cl;	  /* no cluster below it is free */
+	uint64_t fresh_off;	  /* at and past it the file has never been written */
+	uint64_t packed_off;	  /* where the next compressed bytes may go; 0: nowhere */
+	uint64_t file_end;	  /* one past the last cluster that was ever allocated */
+	struct qcow2_free *later; /* to be freed by the next sync */
+	size_t nlater, later_room;
+};
+
+/* ---- header.c; pure --------------------------------------------------------------- */
+
+/* magic and version, then the fields. n >= QCOW2_HEAD_V2. */
+int qcow2_header_decode(const uint8_t *buf, size_t n, struct qcow2_header *h, struct err *err);
+/*
+ * Every limit on the fixed header. file_size UINT64_MAX leaves out what compares tables
+ * with the file: info and check look at images whose tables are elsewhere, too.
+ */
+int qcow2_header_check(const struct qcow2_header *h, uint64_t file_size, struct err *err);
+/* The rest of the first cluster: buf holds n of its bytes, at least up to the backing
+ * name or the whole cluster. extra is to be freed also after an error. */
+int qcow2_extra_decode(const uint8_t *buf, size_t n, const struct qcow2_header *h,
+		       struct qcow2_extra *extra, struct err *err);
+void qcow2_extra_free(struct qcow2_extra *extra);
+/* -1 with the names of the incompatible features that we do not know. */
+int qcow2_features_check(const struct qcow2_header *h, const struct qcow2_extra *extra,
+			 struct err *err);
+/*
+ * Header, extensions in the peer's order (unknown ones last), backing name, into n zeroed
+ * bytes (the first cluster). Sets h->backing_off, backing_len and header_len. With
+ * `features` the feature name table is written as the peer writes it.
+ */
+int qcow2_header_encode(struct qcow2_header *h, const struct qcow2_extra *extra, bool features,
+			uint8_t *buf, size_t n, struct err *err);
+/* Entries that an L1 table needs for `size` guest bytes. */
+uint64_t qcow2_l1_needed(const struct qcow2_header *h, uint64_t size);
+
+#endif
