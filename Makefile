@@ -19,11 +19,11 @@ say = $(if $(Q),@echo "  $(1)")
 required := zlib nettle json-c
 optional := libdeflate libzstd
 
-# What `make deps` installs on Debian 12: to build, and to test.
+# What `make deps` installs on Debian 12: to build, to test, and (deps-dev) for the rest.
 deb_build := gcc make pkg-config libc6-dev zlib1g-dev nettle-dev libjson-c-dev \
 	libdeflate-dev libzstd-dev
-deb_test := libcmocka-dev perl qemu-utils e2fsprogs dosfstools mtools \
-	clang clang-format libclang-rt-dev valgrind cppcheck shellcheck mandoc git
+deb_test := libcmocka-dev perl qemu-utils e2fsprogs dosfstools mtools
+deb_dev := git clang libclang-rt-dev clang-format valgrind cppcheck shellcheck mandoc
 
 # Sources, found by where they are.
 lib_src := $(sort $(wildcard lib/*.c lib/*/*.c crypto/*.c formats/*.c formats/*/*.c nbd/*.c))
@@ -45,7 +45,7 @@ WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -W
 all_cflags = -std=gnu17 -pthread $(WARN) $(CFLAGS)
 
 # The rest of this part asks the machine; targets that build nothing need no answer.
-lazy := help deps deps-build clean dist uninstall lint
+lazy := help deps deps-build deps-dev clean dist uninstall lint
 ifneq ($(filter-out $(lazy),$(or $(MAKECMDGOALS),all)),)
 
 probe := $(shell for p in $(required) $(optional); do $(PKG_CONFIG) --exists $$p 2>/dev/null && \
@@ -184,6 +184,9 @@ deps: ## installs what building and testing need (Debian 12)
 deps-build: ## only what building needs
 	$(Q)$(call apt_get,$(deb_build))
 
+deps-dev: ## also what sanitizers, fuzz and lint need
+	$(Q)$(call apt_get,$(deb_build) $(deb_test) $(deb_dev))
+
 clean: ## removes all builds
 	rm -rf build build-asan build-ubsan build-tsan build-fuzz build-static platter-*.tar.gz
 
@@ -193,7 +196,8 @@ help: ## this list
 
 comma := ,
 .PHONY: all check check-asan check-ubsan check-tsan valgrind fuzz fuzz-run lint bench demo \
-	static install uninstall dist deps deps-build clean help
+	static install uninstall dist deps deps-build deps-dev \
+	clean help
 .SECONDARY:
 .DELETE_ON_ERROR:
 -include $(obj:.o=.d)
