@@ -196,8 +196,7 @@ help: ## this list
 
 comma := ,
 .PHONY: all check check-asan check-ubsan check-tsan valgrind fuzz fuzz-run lint bench demo \
-	static install uninstall dist deps deps-build deps-dev \
-	clean help
+	static install uninstall dist deps deps-build deps-dev clean help
 .SECONDARY:
 .DELETE_ON_ERROR:
 -include $(obj:.o=.d)
