@@ -26,6 +26,8 @@ enum {
 	IO_UNMAP = 32,	   /* discard=unmap */
 	IO_RESIZE = 64,	   /* the file will be grown or cut: asks for that lock too */
 	IO_NO_IO = 128,	   /* info: size and metadata only */
+	IO_ALONE = 256,	   /* locks: nobody else may write or resize it meanwhile */
+	IO_IN_PLACE = 512, /* io_file_new: empty an existing file rather than replace it */
 };
 
 struct protocol {
@@ -40,6 +42,22 @@ struct protocol {
 };
 
 extern const struct protocol io_file, io_host_device, io_null_co, io_null_aio;
+
+/*
+ * Locks, as the peer takes them (lib/io/file_lock.c says which bytes). Raw images and the
+ * time before the format is known:
+ *	0		readers		IO_NO_IO	nothing (info)
+ *	IO_WRITE	writers, who let others write (resize: | IO_RESIZE)
+ * Any other format, and the source of a convert, adds IO_ALONE; a writer of any other
+ * format has IO_WRITE | IO_RESIZE | IO_ALONE. IO_SHARE (-U) takes IO_ALONE back.
+ *
+ * Changes the locks of an open file to those of `flags` (the other flags are ignored):
+ * after probing, say. On failure those it had are kept. Not a file: does nothing.
+ */
+int io_file_lock(struct blk *blk, unsigned flags, struct err *err);
+
+/* Applies nocow and extent_size_hint of create_opts to an empty file (io_file_new). */
+int io_file_prepare(struct blk *file, const struct opts *opts, struct err *err);
 
 /* A file that has no name yet (O_TMPFILE, or a hidden name beside it where the file
  * system cannot), in the folder of `path`: it is locked for writing, empty and counts
