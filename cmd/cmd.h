@@ -17,7 +17,12 @@ struct command {
 	unsigned flags; /* CMD_* */
 };
 
-enum { CMD_OURS = 1 /* not one of qemu-img's: unknown under that name */ };
+enum {
+	CMD_OURS = 1,	/* not one of qemu-img's: unknown under that name */
+	CMD_HIDDEN = 2, /* works, but help does not speak of it */
+};
+
+#define PLATTER_VERSION "0.1"
 
 extern const struct command *const commands[]; /* NULL-terminated, in help's order */
 
@@ -35,6 +40,10 @@ void cmd_err(const struct err *err);
 void cmd_warn(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* The same, then "Try 'NAME --help' for more information". Returns 1. */
 int cmd_usage(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* "Command not found: WORD", likewise. Returns 1. */
+int cmd_unknown(const char *word);
+/* The version lines. */
+void cmd_version(FILE *to);
 
 /*
  * Parses the command's options. Handles -h/--help (prints, *done = 0). On a mistake it

@@ -1,12 +1,225 @@
 /*
- * Dispatch by the name we were called with and by the command's word.
+ * Dispatch: by the name we were called with, then by the command's word.
  */
 #include "cmd/cmd.h"
 
+#include <errno.h>
+#include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
+
+#include "cmd/help.h"
+#include "cmd/suggest.h"
+
+const struct command *const commands[] = {
+	&cmd_help,
+	NULL,
+};
+
+enum persona cmd_persona = PERSONA_PLATTER;
+const char *cmd_name = "platter";
+
+/* The command at work, for the "Try ..." line; NULL: none yet. */
+static const struct command *current;
+
+static void say(const char *kind, const char *fmt, va_list ap)
+{
+	fflush(stdout);
+	fprintf(stderr, "%s: %s", cmd_name, kind);
+	vfprintf(stderr, fmt, ap);
+	putc('\n', stderr);
+}
+
+void cmd_error(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	say("", fmt, ap);
+	va_end(ap);
+}
+
+void cmd_warn(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	say("warning: ", fmt, ap);
+	va_end(ap);
+}
+
+void cmd_err(const struct err *err)
+{
+	cmd_error("%s", err->text);
+}
+
+static void say_try(void)
+{
+	if (current && cmd_persona == PERSONA_PLATTER)
+		fprintf(stderr, "Try 'platter %s --help' for more information\n",
+			current->name);
+	else
+		fprintf(stderr, "Try '%s --help' for more information\n", cmd_name);
+}
+
+int cmd_usage(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	say("", fmt, ap);
+	va_end(ap);
+	say_try();
+	return 1;
+}
+
+int cmd_unknown(const char *word)
+{
+	const char *near = help_nearest(word);
+
+	current = NULL;
+	if (cmd_persona == PERSONA_PLATTER && near)
+		return cmd_usage("Command not found: %s; did you mean '%s'?", word, near);
+	return cmd_usage("Command not found: %s", word);
+}
+
+/* "unrecognized option '--fromat'", and the nearest one under our own name. */
+static void say_bad_option(const struct command *cmd, const struct err *err)
+{
+	const char *name = strstr(err->text, "'--");
+	char word[64];
+	struct suggest s;
+	size_t n;
+
+	if (cmd_persona == PERSONA_QEMU_IMG || !name || strncmp(err->text, "unrec", 5))
+		goto plain;
+	n = strcspn(name + 3, "='");
+	if (n >= sizeof(word))
+		goto plain;
+	memcpy(word, name + 3, n);
+	word[n] = '\0';
+	suggest_begin(&s, word);
+	for (const struct opt *t = cmd->opts; t->type != OPT_END; t++) {
+		if (t->name && !(t->flags & OPT_HIDDEN))
+			suggest_offer(&s, t->name);
+	}
+	if (s.best) {
+		cmd_usage("%s; did you mean '--%s'?", err->text, s.best);
+		return;
+	}
+plain:
+	cmd_usage("%s", err->text);
+}
+
+struct opts *cmd_parse(const struct command *cmd, int argc, char **argv, int *npos, int *done)
+{
+	struct opts *o;
+	struct err err;
+
+	*done = 1;
+	current = cmd;
+	o = opts_new(&err);
+	if (!o) {
+		cmd_err(&err);
+		return NULL;
+	}
+	if (opts_argv(o, cmd->opts, argc, argv, npos, &err)) {
+		say_bad_option(cmd, &err);
+		opts_free(o);
+		return NULL;
+	}
+	if (opts_has(o, "help")) {
+		help_command(stdout, cmd);
+		*done = 0;
+		opts_free(o);
+		return NULL;
+	}
+	return o;
+}
+
+void cmd_version(FILE *to)
+{
+	if (cmd_persona == PERSONA_QEMU_IMG)
+		fputs("qemu-img version 7.2.22 (Platter " PLATTER_VERSION ")\n", to);
+	else
+		fputs("platter " PLATTER_VERSION "\n", to);
+}
+
+/* The standard options, which stand before the command. -1: go on; else the exit code. */
+static int standard_options(int *argc, char ***argv)
+{
+	static const struct opt table[] = {
+		{"help", 'h', OPT_FLAG},
+		{"version", 'V', OPT_FLAG},
+		{"trace", 'T', OPT_STR},
+		{.type = OPT_END},
+	};
+	struct opts *o;
+	struct err err;
+	int n = 1, npos, r = -1;
+
+	/* Up to the first word that is neither an option nor an option's argument. */
+	while (n < *argc && (*argv)[n][0] == '-' && strcmp((*argv)[n], "--")) {
+		bool takes = strcmp((*argv)[n], "-T") == 0 ||
+			     strcmp((*argv)[n], "--trace") == 0;
+
+		n += takes && n + 1 < *argc ? 2 : 1;
+	}
+	o = opts_new(&err);
+	if (!o || opts_argv(o, table, n, *argv, &npos, &err)) {
+		opts_free(o);
+		return cmd_usage("%s", err.text);
+	}
+	if (opts_has(o, "help")) {
+		help_all(stdout);
+		r = 0;
+	} else if (opts_has(o, "version")) {
+		cmd_version(stdout);
+		r = 0;
+	} else if (opts_has(o, "trace") && strcmp(opts_get(o, "trace"), "help") == 0) {
+		r = 0; /* the list of events is empty */
+	} else if (opts_has(o, "trace")) {
+		cmd_warn("trace event '%s' does not exist", opts_get(o, "trace"));
+	}
+	opts_free(o);
+	if (n < *argc && strcmp((*argv)[n], "--") == 0)
+		n++;
+	*argv += n;
+	*argc -= n;
+	return r;
+}
+
+/* Lost output is a failure: a full disk must not pass for success. */
+static int finish(int r)
+{
+	if (fflush(stdout) || ferror(stdout)) {
+		if (errno != EPIPE) /* a reader such as head has what it wants */
+			fprintf(stderr, "%s: cannot write to standard output: %m\n", cmd_name);
+		return r ? r : 1;
+	}
+	return r;
+}
 
 int main(int argc, char **argv)
 {
-	fprintf(stderr, "platter: no commands yet\n");
-	return 1;
+	const char *base = argc > 0 ? strrchr(argv[0], '/') : NULL;
+	const struct command *cmd;
+	int r;
+
+	base = base ? base + 1 : argc > 0 ? argv[0] : "";
+	if (strcmp(base, "qemu-img") == 0) {
+		cmd_persona = PERSONA_QEMU_IMG;
+		cmd_name = "qemu-img";
+	}
+	signal(SIGPIPE, SIG_IGN);
+	r = argc > 0 ? standard_options(&argc, &argv) : -1;
+	if (r >= 0)
+		return finish(r);
+	if (argc < 1 || !argv[0])
+		return cmd_usage("Not enough arguments");
+	cmd = help_find(argv[0]);
+	if (!cmd)
+		return cmd_unknown(argv[0]);
+	return finish(cmd->run(argc, argv));
 }

@@ -155,8 +155,8 @@ int json_members(const struct json *object,
 	i = json_object_iter_begin(in(object));
 	end = json_object_iter_end(in(object));
 	for (; !json_object_iter_equal(&i, &end); json_object_iter_next(&i)) {
-		r = fn(json_object_iter_peek_name(&i),
-		       outof(json_object_iter_peek_value(&i)), arg);
+		r = fn(json_object_iter_peek_name(&i), outof(json_object_iter_peek_value(&i)),
+		       arg);
 		if (r)
 			return r;
 	}
@@ -193,7 +193,8 @@ struct json *json_parse(const char *text, struct err *err)
 		if (end >= n)
 			err_set(err, EINVAL, "JSON text is null");
 		else
-			err_set(err, EINVAL, "JSON text goes on after its end, at byte %zu", end);
+			err_set(err, EINVAL, "JSON text goes on after its end, at byte %zu",
+				end);
 		return NULL;
 	}
 	err_set(err, EINVAL, "JSON parse error at byte %zu: %s", end,

@@ -96,11 +96,14 @@ const char *opts_value(const struct opts *o, size_t i);
 int opts_argv(struct opts *o, const struct opt *table, int argc, char **argv, int *npos,
 	      struct err *err);
 
-/* Help of a table: "  -f, --format FMT    text" lines, wrapped at 80. */
-void opt_help(FILE *to, const struct opt *table);
-/* "Supported FORMAT options:" lines, sorted, as `-o help` prints. */
-void opt_help_keys(FILE *to, const struct opt *table, unsigned only, unsigned without);
-/* mdoc(7) list of the table for the manual. */
+/* Help of a table: "  -f, --format FMT    text" lines, wrapped at 80. Rows with one of
+ * the flags in `without` are left out, here and below. */
+void opt_help(FILE *to, const struct opt *table, unsigned without);
+/* The "  size=<size>            - Virtual disk size" lines of -o help: all rows of the
+ * tables (NULL-terminated) that have the flags `only`, sorted. */
+void opt_help_keys(FILE *to, const struct opt *const tables[], unsigned only, unsigned without);
+/* mdoc(7) list of a table of flags, or of keys, for the manual. */
 void opt_mdoc(FILE *to, const struct opt *table);
+void opt_mdoc_keys(FILE *to, const struct opt *table);
 
 #endif

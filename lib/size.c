@@ -111,8 +111,8 @@ enum size_fault size_parse(const char *text, uint64_t unit, uint64_t *out)
 	if (f > 0 && mul == 1)
 		return SIZE_SYNTAX;
 	part = (uint64_t)(f * (double)mul + 0.5);
-	if (over || __builtin_mul_overflow(v, mul, &v) ||
-	    __builtin_add_overflow(v, part, &v) || v > SIZE_MAX_BYTES)
+	if (over || __builtin_mul_overflow(v, mul, &v) || __builtin_add_overflow(v, part, &v) ||
+	    v > SIZE_MAX_BYTES)
 		return SIZE_RANGE;
 	*out = v;
 	return SIZE_OK;

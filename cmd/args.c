@@ -1,0 +1,124 @@
+#include "cmd/args.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cmd/catalog.h"
+#include "cmd/cmd.h"
+#include "cmd/suggest.h"
+#include "lib/size.h"
+
+int args_output(const struct opts *o, bool *json)
+{
+	const char *v = opts_get(o, "output");
+
+	if (v && strcmp(v, "json") && strcmp(v, "human")) {
+		cmd_error("--output must be used with human or json as argument.");
+		return 1;
+	}
+	*json = v && v[0] == 'j';
+	return 0;
+}
+
+int args_object(const struct opts *o)
+{
+	const char *v = opts_get(o, "object");
+
+	if (!v)
+		return 0;
+	cmd_error("--object %s: this version knows no objects, since it opens no encrypted "
+		  "images",
+		  v);
+	return 1;
+}
+
+/* The peer takes no empty list and no empty item at either end. */
+static bool valid_list(const char *text)
+{
+	size_t n = strlen(text), commas = 0;
+
+	while (commas < n && text[n - 1 - commas] == ',')
+		commas++;
+	return n && text[0] != ',' && commas % 2 == 0;
+}
+
+static bool wants_help(const char *text)
+{
+	while (*text) {
+		size_t n = 0;
+
+		while (text[n] && (text[n] != ',' || text[n + 1] == ','))
+			n += text[n] == ',' ? 2 : 1;
+		if ((n == 4 && memcmp(text, "help", 4) == 0) || (n == 1 && *text == '?'))
+			return true;
+		text += n + (text[n] == ',');
+	}
+	return false;
+}
+
+int args_keys(const struct opts *o, const char *name, struct opts *out, bool *help)
+{
+	struct err err;
+
+	*help = false;
+	for (size_t i = 0; i < opts_count(o); i++) {
+		const char *text = opts_value(o, i);
+
+		if (strcmp(opts_key(o, i), name))
+			continue;
+		if (!valid_list(text)) {
+			cmd_error("Invalid option list: %s", text);
+			return 1;
+		}
+		*help |= wants_help(text);
+	}
+	for (size_t i = 0; i < opts_count(o) && !*help; i++) {
+		if (strcmp(opts_key(o, i), name) == 0 &&
+		    opts_parse(out, opts_value(o, i), NULL, &err)) {
+			cmd_err(&err);
+			return 1;
+		}
+	}
+	return 0;
+}
+
+int args_size(const char *text, uint64_t *out)
+{
+	switch (size_parse(text, 1, out)) {
+	case SIZE_OK:
+		return 0;
+	case SIZE_RANGE:
+		cmd_error("Invalid image size specified. Must be between 0 and %" PRId64 ".",
+			  INT64_MAX);
+		return 1;
+	default:
+		cmd_error("Invalid image size specified. You may use k, M, G, T, P or E "
+			  "suffixes for");
+		cmd_error(
+			"kilobytes, megabytes, gigabytes, terabytes, petabytes and exabytes.");
+		return 1;
+	}
+}
+
+const struct format *args_format(const char *name)
+{
+	const struct format *f = catalog_format(name);
+	const char *hint = f ? NULL : catalog_suggest(name);
+	struct suggest near;
+
+	if (f)
+		return f;
+	suggest_begin(&near, name);
+	for (size_t i = 0; catalog_formats[i]; i++)
+		suggest_offer(&near, catalog_formats[i]->name);
+	cmd_error("Unknown file format '%s'", name);
+	if (cmd_persona == PERSONA_QEMU_IMG)
+		return NULL;
+	if (hint)
+		cmd_error("%s", hint);
+	else if (near.best)
+		cmd_error("did you mean '%s'?", near.best);
+	return NULL;
+}

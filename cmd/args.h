@@ -1,0 +1,26 @@
+/*
+ * Arguments that several commands share. Each prints its own message and then returns
+ * what the command should return (mostly 1), or 0.
+ */
+#ifndef CMD_ARGS_H
+#define CMD_ARGS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "formats/format.h"
+#include "lib/opt.h"
+
+/* --output human|json */
+int args_output(const struct opts *o, bool *json);
+/* --object: refused, since there is nothing yet that an object would be for. */
+int args_object(const struct opts *o);
+/* All texts of option `name` (-o) as one list, joined in order. *help is set where one of
+ * the items is "help" or "?"; then nothing is parsed into out. */
+int args_keys(const struct opts *o, const char *name, struct opts *out, bool *help);
+/* A format by name, with a hint where the name is nearly one. NULL: it has been said. */
+const struct format *args_format(const char *name);
+/* A size argument in bytes: *out. */
+int args_size(const char *text, uint64_t *out);
+
+#endif
