@@ -97,12 +97,20 @@ static int write_claimed(struct blk *top, const uint8_t *buf, uint64_t off, size
 	return blk_settle(top, &c, err);
 }
 
-/* A part of one grain: the rest of it comes from what the guest sees there now. */
-static int write_part(struct chain *c, const uint8_t *buf, uint64_t off, size_t n,
-		      struct err *err)
+/* The least that may be written of a run without reading what is around it. */
+static uint32_t unit_of(const struct chain *c, const struct extent *e)
 {
-	uint64_t start = round_down(off, c->blk.grain);
-	size_t len = MIN(c->blk.grain, c->blk.size - start);
+	if (c->blk.part && !(e->flags & (EXT_PACKED | EXT_SHARED)))
+		return c->blk.part;
+	return c->blk.grain;
+}
+
+/* A part of one unit: the rest of it comes from what the guest sees there now. */
+static int write_part(struct chain *c, const uint8_t *buf, uint64_t off, size_t n,
+		      uint32_t unit, struct err *err)
+{
+	uint64_t start = round_down(off, unit);
+	size_t len = MIN(unit, c->blk.size - start);
 	AUTO_FREE uint8_t *whole = mem_alloc(len);
 
 	if (!whole)
@@ -116,24 +124,22 @@ static int write_part(struct chain *c, const uint8_t *buf, uint64_t off, size_t 
 
 /* n bytes at off, all of one run that cannot be written in place. */
 static int write_anew(struct chain *c, const uint8_t *buf, uint64_t off, size_t n,
-		      struct err *err)
+		      uint32_t unit, struct err *err)
 {
-	uint32_t grain = c->blk.grain;
-
 	while (n > 0) {
-		size_t part = MIN(n, grain - off % grain);
+		size_t len = MIN(n, unit - off % unit);
 
-		if (off % grain || (part < grain && off + part < c->blk.size)) {
-			if (write_part(c, buf, off, part, err))
+		if (off % unit || (len < unit && off + len < c->blk.size)) {
+			if (write_part(c, buf, off, len, unit, err))
 				return -1;
 		} else {
-			part = off + n >= c->blk.size ? n : round_down(n, grain);
-			if (write_claimed(c->layer[0], buf, off, part, err))
+			len = off + n >= c->blk.size ? n : round_down(n, unit);
+			if (write_claimed(c->layer[0], buf, off, len, err))
 				return -1;
 		}
-		buf += part;
-		off += part;
-		n -= part;
+		buf += len;
+		off += len;
+		n -= len;
 	}
 	return 0;
 }
@@ -150,7 +156,7 @@ static int write_held(struct chain *c, const uint8_t *buf, size_t n, uint64_t of
 		if (e.flags == EXT_DATA && e.home)
 			rc = blk_pwrite(e.home, buf, e.len, e.host, 0, err);
 		else
-			rc = write_anew(c, buf, off, e.len, err);
+			rc = write_anew(c, buf, off, e.len, unit_of(c, &e), err);
 		if (rc)
 			return -1;
 		buf += e.len;
@@ -227,7 +233,7 @@ static int zero_whole(struct chain *c, uint64_t off, uint64_t len, unsigned flag
 	return write_zeros(c, off, len, err);
 }
 
-/* A part of one grain. */
+/* A part of one unit. */
 static int zero_part(struct chain *c, uint64_t off, uint64_t len, struct err *err)
 {
 	while (len > 0) {
@@ -243,22 +249,48 @@ static int zero_part(struct chain *c, uint64_t off, uint64_t len, struct err *er
 	return 0;
 }
 
+/* [off, end) in units: the whole ones by the format, what sticks out as data. */
+static int zero_units(struct chain *c, uint64_t off, uint64_t end, uint32_t unit,
+		      unsigned flags, struct err *err)
+{
+	uint64_t from = round_up(off, unit);
+	uint64_t to = end == c->blk.size ? end : round_down(end, unit);
+
+	if (from >= to)
+		return flags & BLK_ADVISE ? 0 : zero_part(c, off, end - off, err);
+	if (!(flags & BLK_ADVISE) &&
+	    (zero_part(c, off, from - off, err) || zero_part(c, to, end - to, err)))
+		return -1;
+	return zero_whole(c, from, to - from, flags, err);
+}
+
+/* A part of one grain, whose subclusters may be alike or not. */
+static int zero_edge(struct chain *c, uint64_t off, uint64_t end, unsigned flags,
+		     struct err *err)
+{
+	while (off < end) {
+		struct extent e;
+
+		if (blk_extent(c->layer[0], off, end - off, &e, err) ||
+		    zero_units(c, off, off + e.len, unit_of(c, &e), flags, err))
+			return -1;
+		off += e.len;
+	}
+	return 0;
+}
+
 static int zero_held(struct chain *c, uint64_t off, uint64_t len, unsigned flags,
 		     struct err *err)
 {
-	uint32_t grain = c->blk.grain;
 	uint64_t end = off + len;
-	uint64_t from = round_up(off, grain);
-	uint64_t to = end == c->blk.size ? end : round_down(end, grain);
+	uint64_t from = round_up(off, c->blk.grain);
+	uint64_t to = end == c->blk.size ? end : round_down(end, c->blk.grain);
 
-	if (from >= to) { /* no whole grain in it */
-		from = to = MIN(from, end);
-		if (flags & BLK_ADVISE)
-			return 0;
-		return zero_part(c, off, len, err);
-	}
-	if (!(flags & BLK_ADVISE) &&
-	    (zero_part(c, off, from - off, err) || zero_part(c, to, end - to, err)))
+	if (!c->blk.part)
+		return zero_units(c, off, end, c->blk.grain, flags, err);
+	if (from >= to)
+		return zero_edge(c, off, end, flags, err);
+	if (zero_edge(c, off, from, flags, err) || zero_edge(c, to, end, flags, err))
 		return -1;
 	return zero_whole(c, from, to - from, flags, err);
 }
@@ -374,6 +406,7 @@ struct chain *chain_new(struct blk *top, struct err *err)
 	c->blk.size = blk_size(top);
 	c->blk.align = top->align;
 	c->blk.grain = top->grain;
+	c->blk.part = top->part;
 	c->blk.caps = top->caps;
 	c->blk.codec = top->codec;
 	if (chain_append(c, top, err)) {
