@@ -1,0 +1,99 @@
+/*
+ * Inside of the copy engine: one window of the target on its way through the pool.
+ */
+#ifndef LIB_COPY_JOB_H
+#define LIB_COPY_JOB_H
+
+#include <pthread.h>
+
+#include "lib/copy.h"
+#include "lib/pool.h"
+
+#define COPY_WINDOW                                                                            \
+	(512u << 10) /* fits a second-level cache: read, scan and write from there */
+
+struct engine {
+	const struct copy *opt;
+	struct blk *top; /* the layer of the target that is written */
+	uint64_t total;
+	uint32_t grain;	 /* the target's; 1 where it is written byte by byte */
+	uint32_t window; /* a multiple of the grain */
+	size_t unit;	 /* of the zero scan; 0: none */
+	bool direct;	 /* top is written by pwrite, not by claims */
+	int clone;	 /* may places be cloned? 1 yes, 0 no (atomic) */
+	int offload;	 /* may the kernel copy? (atomic) */
+	pthread_mutex_t lock;
+	struct buffer *spare;
+};
+
+struct buffer {
+	struct buffer *next;
+	uint8_t *data;
+};
+
+enum seg_kind { SEG_DATA, SEG_ZERO, SEG_KEEP, SEG_CARRY };
+
+/* What the sources say of a range of the target. */
+struct segment {
+	enum seg_kind kind;
+	unsigned source;
+	uint64_t off, len; /* in the target */
+	uint64_t from;	   /* in the source */
+	struct extent e;   /* of the source */
+};
+
+enum out_kind { OUT_DATA, OUT_ZERO, OUT_PACKED, OUT_KEEP };
+
+/* What to do with a range of the target. */
+struct out {
+	enum out_kind kind;
+	uint64_t off, len;
+};
+
+/* Bytes with a place. */
+struct write {
+	struct blk *home;
+	uint64_t off; /* in the target; its data is buf + off - job->off */
+	uint64_t host, len;
+	const uint8_t *bytes;
+	bool fresh;
+};
+
+struct copy_job {
+	struct pool_job pool;
+	struct engine *engine;
+	uint64_t off, len;
+	struct segment *seg;
+	size_t nseg, seg_room;
+	bool unread; /* nothing is in buf: the kernel is to move it */
+	struct buffer *buf, *packed;
+	uint32_t *packed_len; /* of each grain; 0: not packed */
+	struct out *run;      /* at scan units */
+	size_t nrun, run_room;
+	struct out *out; /* at grains */
+	size_t nout, out_room;
+	struct write *write;
+	size_t nwrite, write_room;
+	struct claim *claim;
+	size_t nclaim, claim_room;
+};
+
+extern const struct pool_steps copy_steps, copy_steps_unordered;
+
+struct copy_job *copy_job_new(struct engine *e, uint64_t off, struct err *err);
+int copy_job_add(struct copy_job *job, const struct segment *seg, struct err *err);
+void copy_job_free(struct copy_job *job);
+
+/* Grows *array so that it holds n + 1 rows. */
+int copy_room(void *array, size_t *room, size_t n, size_t row, struct err *err);
+
+/* Reads what the kernel could not move after all. */
+int copy_job_read(struct copy_job *job, struct err *err);
+/* read + scan (+ pack): copy_read.c */
+int copy_job_run(struct pool_job *job, struct err *err);
+/* Is all of it data in plain places of local files? copy_host.c */
+bool copy_host_can(const struct copy_job *job);
+/* Lets the kernel move the write's bytes; 1 done, 0 it cannot, write them. copy_host.c */
+int copy_host_move(struct copy_job *job, const struct write *w);
+
+#endif

@@ -1,0 +1,284 @@
+/*
+ * The parallel first half of a window: read it, find its zeros, compress it.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/copy_job.h"
+#include "lib/mem.h"
+#include "lib/zero.h"
+
+#define SALVAGE_UNIT 512
+
+static uint8_t *at(struct copy_job *job, uint64_t off)
+{
+	return job->buf->data + (off - job->off);
+}
+
+static struct buffer *buffer_get(struct engine *e, struct err *err)
+{
+	struct buffer *b;
+
+	pthread_mutex_lock(&e->lock);
+	b = e->spare;
+	if (b)
+		e->spare = b->next;
+	pthread_mutex_unlock(&e->lock);
+	if (b)
+		return b;
+	b = calloc(1, sizeof(*b));
+	if (b)
+		b->data = mem_alloc(e->window);
+	if (!b || !b->data) {
+		free(b);
+		err_nomem(err, e->window, "a copy buffer");
+		return NULL;
+	}
+	return b;
+}
+
+/* What can be read of a bad range, a sector at a time; the rest becomes zeros. */
+static void salvage(struct copy_job *job, const struct segment *s)
+{
+	const struct copy *o = job->engine->opt;
+	struct chain *from = o->source[s->source].chain;
+
+	for (uint64_t done = 0; done < s->len;) {
+		size_t n = MIN(SALVAGE_UNIT - (s->from + done) % SALVAGE_UNIT, s->len - done);
+		struct err why;
+
+		if (chain_read_extent(from, &s->e, at(job, s->off + done), n, s->from + done,
+				      &why)) {
+			memset(at(job, s->off + done), 0, n);
+			if (o->unreadable)
+				o->unreadable(o->arg, s->off + done, n, &why);
+		}
+		done += n;
+	}
+}
+
+static int read_data(struct copy_job *job, const struct segment *s, struct err *err)
+{
+	const struct copy *o = job->engine->opt;
+
+	if (chain_read_extent(o->source[s->source].chain, &s->e, at(job, s->off), s->len,
+			      s->from, err) == 0)
+		return 0;
+	if (!o->salvage)
+		return err_prefix(err, "error while reading at byte %" PRIu64, s->off);
+	salvage(job, s);
+	return 0;
+}
+
+/* A compressed grain is taken over as it is, once it is proved to inflate. */
+static int read_packed(struct copy_job *job, struct segment *s, struct err *err)
+{
+	struct engine *e = job->engine;
+	uint64_t grain_at = (s->off - job->off) / e->grain;
+	uint8_t *to = job->packed->data + grain_at * e->grain;
+	size_t used = s->e.packed;
+	struct err why;
+
+	if (s->e.packed > e->grain || e->opt->salvage) {
+		s->kind = SEG_DATA; /* does not fit, or must not fail here */
+		return read_data(job, s, err);
+	}
+	if (blk_pread(s->e.home, to, s->e.packed, s->e.host, &why)) {
+		*err = why;
+		return err_prefix(err, "error while reading at byte %" PRIu64, s->off);
+	}
+	if (!e->opt->trust_packed) {
+		if (e->top->ops->unpack(e->top, to, s->e.packed, at(job, s->off), &used, err))
+			return err_prefix(err, "error while reading at byte %" PRIu64, s->off);
+		if (e->unit && zero_is(at(job, s->off), s->len)) {
+			s->kind = SEG_ZERO;
+			return 0;
+		}
+	}
+	job->packed_len[grain_at] = (uint32_t)used;
+	return 0;
+}
+
+/* With a backing file under the target: what is absent in a grain that gets data is
+ * what the target shows there now. */
+static int read_kept(struct copy_job *job, const struct segment *s, struct err *err)
+{
+	const struct copy *o = job->engine->opt;
+	uint64_t size = blk_size(&o->target->blk);
+	size_t n = s->off < size ? MIN(s->len, size - s->off) : 0;
+
+	memset(at(job, s->off) + n, 0, s->len - n);
+	return blk_pread(&o->target->blk, at(job, s->off), n, s->off, err);
+}
+
+int copy_job_read(struct copy_job *job, struct err *err)
+{
+	struct engine *e = job->engine;
+	uint64_t padded = round_up(job->len, e->grain);
+
+	job->unread = false;
+	for (size_t i = 0; i < job->nseg; i++) {
+		struct segment *s = &job->seg[i];
+		int rc = 0;
+
+		if (s->kind == SEG_DATA)
+			rc = read_data(job, s, err);
+		else if (s->kind == SEG_CARRY)
+			rc = read_packed(job, s, err);
+		else if (s->kind == SEG_KEEP && (s->off % e->grain || s->len % e->grain))
+			rc = read_kept(job, s, err);
+		if (rc)
+			return -1;
+		if (s->kind == SEG_ZERO)
+			memset(at(job, s->off), 0, s->len);
+	}
+	memset(job->buf->data + job->len, 0, padded - job->len);
+	return 0;
+}
+
+static int add_out(struct out **list, size_t *n, size_t *room, enum out_kind kind, uint64_t off,
+		   uint64_t len, struct err *err)
+{
+	if (*n && (*list)[*n - 1].kind == kind &&
+	    (*list)[*n - 1].off + (*list)[*n - 1].len == off) {
+		(*list)[*n - 1].len += len;
+		return 0;
+	}
+	if (copy_room(list, room, *n, sizeof(**list), err))
+		return -1;
+	(*list)[(*n)++] = (struct out){kind, off, len};
+	return 0;
+}
+
+static int add_run(struct copy_job *j, enum out_kind kind, uint64_t off, uint64_t len,
+		   struct err *err)
+{
+	return add_out(&j->run, &j->nrun, &j->run_room, kind, off, len, err);
+}
+
+/* Runs of data and zeros; zeros shorter than -S count as data, unless the window's edge
+ * cuts them. */
+static int scan(struct copy_job *job, struct err *err)
+{
+	const struct engine *e = job->engine;
+	uint64_t end = job->off + job->len;
+
+	if (!e->unit)
+		return add_run(job, OUT_DATA, job->off, job->len, err);
+	for (uint64_t off = job->off; off < end;) {
+		bool zero;
+		size_t n = zero_run(at(job, off), end - off, e->unit, &zero);
+		bool edge = off == job->off || off + n == end;
+
+		if (zero && n < e->opt->sparse && !edge)
+			zero = false;
+		if (add_run(job, zero ? OUT_ZERO : OUT_DATA, off, n, err))
+			return -1;
+		off += n;
+	}
+	return 0;
+}
+
+static bool kept(const struct copy_job *job, uint64_t off, uint64_t len)
+{
+	for (size_t i = 0; i < job->nseg; i++) {
+		const struct segment *s = &job->seg[i];
+
+		if (s->kind != SEG_KEEP && s->off < off + len && off < s->off + s->len)
+			return false;
+	}
+	return true;
+}
+
+static bool all_zero(const struct copy_job *job, size_t *r, uint64_t off, uint64_t len)
+{
+	while (job->run[*r].off + job->run[*r].len <= off)
+		++*r;
+	return job->run[*r].kind == OUT_ZERO &&
+	       job->run[*r].off + job->run[*r].len >= off + len;
+}
+
+/* What to do, grain by grain: where the target has none, the runs are it already. */
+static int plan(struct copy_job *job, struct err *err)
+{
+	const struct engine *e = job->engine;
+	uint64_t end = job->off + job->len;
+	size_t r = 0;
+
+	for (uint64_t off = job->off; off < end;) {
+		uint64_t n = e->grain;
+		enum out_kind kind = OUT_DATA;
+
+		if (e->direct) {
+			n = job->run[r].len;
+			kind = job->run[r++].kind;
+		} else {
+			n = MIN(n, end - off);
+			if (job->packed_len && job->packed_len[(off - job->off) / e->grain])
+				kind = OUT_PACKED;
+			else if (e->opt->target_backed && kept(job, off, n))
+				kind = OUT_KEEP;
+			else if (all_zero(job, &r, off, n))
+				kind = OUT_ZERO;
+		}
+		if (add_out(&job->out, &job->nout, &job->out_room, kind, off, n, err))
+			return -1;
+		off += n;
+	}
+	return 0;
+}
+
+static int pack_grains(struct copy_job *job, const struct out *o, struct err *err)
+{
+	struct engine *e = job->engine;
+
+	for (uint64_t off = o->off; off < o->off + o->len; off += e->grain) {
+		uint64_t i = (off - job->off) / e->grain;
+		size_t n = e->grain;
+
+		if (e->top->ops->pack(e->top, at(job, off), e->grain,
+				      job->packed->data + i * e->grain, &n, err))
+			return -1;
+		job->packed_len[i] = (uint32_t)n;
+	}
+	return 0;
+}
+
+static int pack(struct copy_job *job, struct err *err)
+{
+	for (size_t i = 0; i < job->nout; i++)
+		if (job->out[i].kind == OUT_DATA && pack_grains(job, &job->out[i], err))
+			return err_prefix(err, "error while compressing at byte %" PRIu64,
+					  job->out[i].off);
+	job->nout = 0; /* again, now that it is known which grains shrink */
+	return plan(job, err);
+}
+
+int copy_job_run(struct pool_job *pool, struct err *err)
+{
+	struct copy_job *job = (struct copy_job *)pool;
+	struct engine *e = job->engine;
+
+	if (job->nseg == 1 && job->seg[0].kind == SEG_ZERO)
+		return add_out(&job->out, &job->nout, &job->out_room, OUT_ZERO, job->off,
+			       job->len, err);
+	job->buf = buffer_get(e, err);
+	if (!job->buf)
+		return -1;
+	if (e->opt->compress) {
+		size_t grains = e->window / e->grain;
+
+		job->packed = buffer_get(e, err);
+		job->packed_len = calloc(grains, sizeof(*job->packed_len));
+		if (!job->packed)
+			return -1;
+		if (!job->packed_len)
+			return err_nomem(err, grains * sizeof(*job->packed_len), "lengths");
+	}
+	job->unread = e->opt->offload && copy_host_can(job);
+	if ((!job->unread && copy_job_read(job, err)) || scan(job, err) || plan(job, err))
+		return -1;
+	return e->opt->compress ? pack(job, err) : 0;
+}
