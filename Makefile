@@ -29,6 +29,7 @@ deb_dev := git clang libclang-rt-dev clang-format valgrind cppcheck shellcheck m
 lib_src := $(sort $(wildcard lib/*.c lib/*/*.c crypto/*.c formats/*.c formats/*/*.c nbd/*.c))
 cmd_src := $(sort $(filter-out cmd/main.c,$(wildcard cmd/*.c)))
 test_src := $(sort $(wildcard tests/*/test_*.c tests/*/*/test_*.c))
+test_kit := $(sort $(filter-out $(test_src),$(wildcard tests/lib/*.c)))
 fuzz_src := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 sh_tests := $(sort $(wildcard tests/cli/*.t tests/interop/*.t))
 man_src := $(sort $(wildcard man/*.1))
@@ -37,7 +38,8 @@ lib_obj := $(lib_src:%.c=$(BUILD)/%.o)
 cmd_obj := $(cmd_src:%.c=$(BUILD)/%.o)
 test_bin := $(test_src:%.c=$(BUILD)/%)
 fuzz_bin := $(fuzz_src:%.c=$(BUILD)/%)
-obj := $(lib_obj) $(cmd_obj) $(BUILD)/cmd/main.o $(test_bin:=.o) $(fuzz_bin:=.o)
+kit_obj := $(test_kit:%.c=$(BUILD)/%.o)
+obj := $(lib_obj) $(cmd_obj) $(kit_obj) $(BUILD)/cmd/main.o $(test_bin:=.o) $(fuzz_bin:=.o)
 
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wundef \
 	-Wpointer-arith -Wwrite-strings -Wformat=2 -Wno-unused-parameter \
@@ -73,8 +75,8 @@ $(file >$(BUILD)/flags,$(flags))
 $(info optional libraries: $(or $(found),none)$(if $(absent), (not found: $(absent))))
 endif
 # And archives on the list of their members, for one that went away.
-ifneq ($(strip $(lib_src) $(cmd_src)),$(strip $(file <$(BUILD)/members)))
-$(file >$(BUILD)/members,$(lib_src) $(cmd_src))
+ifneq ($(strip $(lib_src) $(cmd_src) $(test_kit)),$(strip $(file <$(BUILD)/members)))
+$(file >$(BUILD)/members,$(lib_src) $(cmd_src) $(test_kit))
 endif
 
 endif
@@ -86,6 +88,9 @@ $(BUILD)/libplatter.a: $(lib_obj) $(BUILD)/members
 
 $(BUILD)/libcmd.a: $(cmd_obj) $(BUILD)/members
 	$(Q)rm -f $@; $(AR) rcs $@ $(cmd_obj)
+
+$(BUILD)/libkit.a: $(kit_obj) $(BUILD)/members
+	$(Q)rm -f $@; $(AR) rcs $@ $(kit_obj)
 
 $(BUILD)/platter: $(BUILD)/cmd/main.o $(BUILD)/libcmd.a $(BUILD)/libplatter.a
 	$(call say,LD $@)
@@ -100,7 +105,7 @@ $(BUILD)/tests/fuzz/%: $(BUILD)/tests/fuzz/%.o $(BUILD)/libcmd.a $(BUILD)/libpla
 	$(call say,LD $@)
 	$(Q)$(CC) $(all_cflags) $(all_ldflags) -fsanitize=fuzzer -o $@ $^ $(LIBS)
 
-$(BUILD)/tests/%: $(BUILD)/tests/%.o $(BUILD)/libcmd.a $(BUILD)/libplatter.a
+$(BUILD)/tests/%: $(BUILD)/tests/%.o $(BUILD)/libkit.a $(BUILD)/libcmd.a $(BUILD)/libplatter.a
 	$(call say,LD $@)
 	$(Q)$(CC) $(all_cflags) $(all_ldflags) -o $@ $^ $(LIBS) -lcmocka
 
