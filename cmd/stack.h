@@ -17,11 +17,12 @@ struct stack_request {
 	const char *format; /* -f; NULL: probe */
 	const char *cache;  /* -t/-T; NULL: writeback */
 	bool write;
-	bool resize;	  /* with write: the file itself will be grown or cut */
-	bool share;	  /* -U */
-	bool no_backing;  /* only the top image; its backing file is not opened */
-	bool no_io;	  /* info: implies no_backing and no data file */
-	bool check;	  /* opened to be checked: dirty and corrupt bits are no obstacle */
+	bool resize;	 /* with write: the file itself will be grown or cut */
+	bool share;	 /* -U */
+	bool alone;	 /* the source of a copy: nobody may write it meanwhile, raw or not */
+	bool no_backing; /* only the top image; its backing file is not opened */
+	bool no_io;	 /* info: implies no_backing and no data file */
+	bool check;	 /* opened to be checked: dirty and corrupt bits are no obstacle */
 	const char *snapshot; /* -l: reserved for the snapshot issue */
 };
 
@@ -31,8 +32,7 @@ struct stack_request {
 struct chain *stack_open(const struct stack_request *r, struct err *err);
 
 /* A cache mode by name -> IO_* flags; *writethrough for writethrough/directsync. */
-int stack_cache_mode(const char *mode, unsigned *io_flags, bool *writethrough,
-		     struct err *err);
+int stack_cache_mode(const char *mode, unsigned *io_flags, bool *writethrough, struct err *err);
 
 /* Guesses the format of an open file by content. Never fails: raw takes the rest. */
 const struct format *stack_probe(struct blk *file, struct err *err);
@@ -49,7 +49,7 @@ struct stack_target {
 };
 
 struct stack_create {
-	const char *name;   /* what the user typed */
+	const char *name; /* what the user typed */
 	const struct format *format;
 	const struct opts *opts; /* -o, checked against the format's and protocol's tables */
 	uint64_t size;

@@ -1,0 +1,106 @@
+#include "cmd/catalog.h"
+
+#include <string.h>
+#include <strings.h>
+
+#include "formats/qcow2/qcow2.h"
+#include "formats/raw.h"
+
+const struct format *const catalog_formats[] = {
+	&format_qcow2,
+	&format_raw,
+	NULL,
+};
+
+const struct protocol *const catalog_protocols[] = {
+	&io_file, &io_host_device, &io_null_co, &io_null_aio, NULL,
+};
+
+const struct format *catalog_format(const char *name)
+{
+	for (size_t i = 0; catalog_formats[i]; i++)
+		if (strcmp(catalog_formats[i]->name, name) == 0)
+			return catalog_formats[i];
+	return NULL;
+}
+
+const struct protocol *catalog_protocol(const char *name)
+{
+	for (size_t i = 0; catalog_protocols[i]; i++)
+		if (strcmp(catalog_protocols[i]->name, name) == 0)
+			return catalog_protocols[i];
+	return NULL;
+}
+
+const struct format *catalog_protocol_format(const struct protocol *p)
+{
+	/* raw in all but name; filled in when asked for, always with the same */
+	static struct format as[sizeof(catalog_protocols) / sizeof(catalog_protocols[0])];
+	size_t i = 0;
+
+	while (catalog_protocols[i] != p)
+		i++;
+	if (!as[i].name) {
+		as[i] = format_raw;
+		as[i].name = p->name;
+		as[i].open_opts = NULL;
+	}
+	return &as[i];
+}
+
+const struct format *catalog_by_extension(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	const char *dot = strrchr(slash ? slash + 1 : path, '.');
+
+	if (!dot)
+		return NULL;
+	for (size_t i = 0; catalog_formats[i]; i++) {
+		const char *const *ext = catalog_formats[i]->extensions;
+
+		for (; ext && *ext; ext++)
+			if (strcasecmp(*ext, dot + 1) == 0)
+				return catalog_formats[i];
+	}
+	return NULL;
+}
+
+/* What people call a format, and what it is called here. */
+static const char *const alias[][2] = {
+	{"qcow3", "qcow2"},
+	{"qemu", "qcow2"},
+	{"kvm", "qcow2"},
+	{"img", "raw"},
+	{"iso", "raw"},
+	{"bin", "raw"},
+	{"dd", "raw"},
+	{"flat", "raw"},
+	{"disk", "raw"},
+	{"ami", "raw"},
+	{"vhd", "vpc"},
+	{"azure", "vpc"},
+	{"avhd", "vpc"},
+	{"avhdx", "vhdx"},
+	{"hyperv", "vhdx"},
+	{"vmdk-stream", "vmdk"},
+	{"streamoptimized", "vmdk"},
+	{"vmware", "vmdk"},
+	{"esx", "vmdk"},
+	{"ova", "vmdk"},
+	{"ovf", "vmdk"},
+	{"virtualbox", "vdi"},
+	{"vbox", "vdi"},
+	{"hdd", "parallels"},
+	{"hds", "parallels"},
+};
+
+const char *catalog_suggest(const char *name)
+{
+	for (size_t i = 0; catalog_formats[i]; i++)
+		if (strcasecmp(catalog_formats[i]->name, name) == 0)
+			return catalog_formats[i]->name;
+	for (size_t i = 0; i < sizeof(alias) / sizeof(alias[0]); i++)
+		if (strcasecmp(alias[i][0], name) == 0 && catalog_format(alias[i][1]))
+			return alias[i][1];
+	return NULL;
+}

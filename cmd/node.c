@@ -1,0 +1,384 @@
+#include "cmd/node.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "cmd/catalog.h"
+#include "cmd/guard.h"
+#include "cmd/stack.h"
+#include "formats/raw.h"
+#include "lib/mem.h"
+
+#define NODE_NAME_MAX 31
+
+/* Keys that every node takes. */
+static const struct opt node_opts[] = {
+	{.name = "driver", .type = OPT_STR},
+	{.name = "node-name", .type = OPT_STR},
+	{.name = "read-only", .type = OPT_BOOL},
+	{.name = "auto-read-only", .type = OPT_BOOL},
+	{.name = "force-share", .type = OPT_BOOL},
+	{.name = "cache.direct", .type = OPT_BOOL},
+	{.name = "cache.no-flush", .type = OPT_BOOL},
+	{.name = "discard", .type = OPT_STR},
+	{.name = "detect-zeroes", .type = OPT_STR},
+	{0},
+};
+
+static bool below(const char *key, const char *child)
+{
+	size_t n = strlen(child);
+
+	return strncmp(key, child, n) == 0 && (key[n] == '.' || key[n] == '\0');
+}
+
+bool node_has_child(const struct opts *def, const char *child)
+{
+	for (size_t i = 0; i < opts_count(def); i++)
+		if (below(opts_key(def, i), child))
+			return true;
+	return false;
+}
+
+const char *node_path(const struct opts *def)
+{
+	char key[64] = "filename";
+	const char *path;
+
+	while (!(path = opts_get(def, key))) {
+		char deeper[sizeof(key)];
+
+		if ((size_t)snprintf(deeper, sizeof(deeper), "file.%s", key) >= sizeof(deeper))
+			return NULL;
+		memcpy(key, deeper, sizeof(key));
+	}
+	return path;
+}
+
+static bool in_table(const struct opt *table, const char *key)
+{
+	for (; table && (table->name || table->letter); table++) {
+		size_t n = table->name ? strlen(table->name) : 0;
+
+		if (!table->name)
+			continue;
+		if (strcmp(table->name, key) == 0 ||
+		    ((table->flags & OPT_PREFIX) && strncmp(table->name, key, n) == 0))
+			return true;
+	}
+	return false;
+}
+
+/* The first key that neither every node nor this driver takes; NULL if there is none. */
+static const char *unknown_key(const struct opts *def, const struct opt *table,
+			       const char *const *child)
+{
+	for (size_t i = 0; i < opts_count(def); i++) {
+		const char *key = opts_key(def, i);
+		bool known = in_table(node_opts, key) || in_table(table, key);
+
+		for (size_t c = 0; !known && child[c]; c++)
+			known = below(key, child[c]);
+		if (!known)
+			return key;
+	}
+	return NULL;
+}
+
+static int check_node_name(const char *name, struct err *err)
+{
+	const char *p = name;
+
+	if (!isalpha((unsigned char)*p))
+		return err_set(err, EINVAL, "Invalid node-name: '%s'", name);
+	for (; *p; p++)
+		if (!isalnum((unsigned char)*p) && !strchr("-._", *p))
+			return err_set(err, EINVAL, "Invalid node-name: '%s'", name);
+	if (p - name > NODE_NAME_MAX)
+		return err_set(err, EINVAL, "Node name too long");
+	return 0;
+}
+
+static int parse_discard(const struct opts *def, unsigned *io, struct err *err)
+{
+	const char *v = opts_get(def, "discard");
+
+	if (!v)
+		return 0;
+	if (strcmp(v, "unmap") == 0 || strcmp(v, "on") == 0)
+		*io |= IO_UNMAP;
+	else if (strcmp(v, "ignore") == 0 || strcmp(v, "off") == 0)
+		*io &= ~(unsigned)IO_UNMAP;
+	else
+		return err_set(err, EINVAL, "Invalid discard option");
+	return 0;
+}
+
+static int set_flag(const struct opts *def, const char *key, unsigned bit, unsigned *io,
+		    struct err *err)
+{
+	bool on = *io & bit;
+
+	if (opts_bool(def, key, &on, err))
+		return -1;
+	*io = on ? *io | bit : *io & ~bit;
+	return 0;
+}
+
+/* The keys of every node, on top of what came from above. */
+static int apply_node_opts(const struct opts *def, struct node_env *env, struct err *err)
+{
+	bool read_only = false, automatic = false;
+	const char *name = opts_get(def, "node-name");
+
+	if (name && check_node_name(name, err))
+		return -1;
+	if (opts_bool(def, "read-only", &read_only, err) ||
+	    opts_bool(def, "auto-read-only", &automatic, err) ||
+	    set_flag(def, "force-share", IO_SHARE, &env->io, err) ||
+	    set_flag(def, "cache.direct", IO_DIRECT, &env->io, err) ||
+	    set_flag(def, "cache.no-flush", IO_NO_FLUSH, &env->io, err) ||
+	    parse_discard(def, &env->io, err))
+		return -1;
+	if (read_only && (env->io & IO_WRITE))
+		return err_set(err, EACCES, "Block node is read-only");
+	if ((env->io & IO_SHARE) && (env->io & IO_WRITE))
+		return err_set(err, EINVAL,
+			       "force-share=on can only be used with read-only images");
+	return 0;
+}
+
+/* A protocol without a file name: what was typed may only be its scheme. */
+static int check_scheme(const struct protocol *p, const struct opts *def, struct err *err)
+{
+	const char *name = opts_get(def, "filename");
+
+	if (!name || !p->scheme || in_table(p->open_opts, "filename"))
+		return 0;
+	if (strcmp(name, p->scheme) != 0)
+		return err_set(err, EINVAL, "The only allowed filename for this driver is '%s'",
+			       p->scheme);
+	return 0;
+}
+
+static struct blk *open_protocol(const struct protocol *p, const struct opts *def,
+				 const struct node_env *env, struct err *err)
+{
+	static const char *const typed_child[] = {"filename", NULL};
+	static const char *const no_child[] = {NULL};
+	const char *key = unknown_key(def, p->open_opts, env->typed ? typed_child : no_child);
+	struct blk *blk = NULL;
+
+	if (env->typed && check_scheme(p, def, err))
+		return NULL;
+	if (key) {
+		err_set(err, EINVAL, "Block protocol '%s' doesn't support the option '%s'",
+			p->name, key);
+		return NULL;
+	}
+	return p->open(def, env->io, &blk, err) ? NULL : blk;
+}
+
+/* The driver of a file by its name: a local one. */
+static const struct protocol *protocol_of(const struct opts *def)
+{
+	const char *path = opts_get(def, "filename");
+	struct stat st;
+
+	if (path && stat(path, &st) == 0 && (S_ISBLK(st.st_mode) || S_ISCHR(st.st_mode)))
+		return &io_host_device;
+	return &io_file;
+}
+
+/* An image as the file of another one: what a guest would see in it. */
+static struct blk *open_nested(const struct opts *def, const struct node_env *env,
+			       struct err *err)
+{
+	struct image *image = node_open(def, env, err);
+	struct chain *chain;
+
+	if (!image)
+		return NULL;
+	if (image->blk.ops->pwrite && !image->backing)
+		return &image->blk;
+	chain = stack_chain(def, image, env, err);
+	return chain ? &chain->blk : NULL;
+}
+
+static struct blk *open_below(const struct opts *def, const struct node_env *above,
+			      struct err *err)
+{
+	const char *driver = opts_get(def, "driver");
+	const struct protocol *p = driver ? catalog_protocol(driver) : protocol_of(def);
+	struct node_env env = *above;
+
+	if (!p && catalog_format(driver))
+		return open_nested(def, &env, err);
+	if (!p) {
+		err_set(err, ENOENT,
+			env.typed ? "Unknown protocol '%s'" : "Unknown driver '%s'", driver);
+		return NULL;
+	}
+	if (apply_node_opts(def, &env, err))
+		return NULL;
+	return open_protocol(p, def, &env, err);
+}
+
+struct blk *node_open_child(const struct opts *def, const char *child,
+			    const struct node_env *env, struct err *err)
+{
+	const char *reference = opts_get(def, child);
+	struct opts *own;
+	struct blk *blk;
+
+	if (reference) {
+		err_set(err, ENODEV, "Cannot find device='%s' nor node-name='%s'", reference,
+			reference);
+		return NULL;
+	}
+	if (!node_has_child(def, child)) {
+		err_set(err, EINVAL, "A block device must be specified for \"%s\"", child);
+		return NULL;
+	}
+	own = opts_below(def, child, err);
+	if (!own)
+		return NULL;
+	blk = open_below(own, env, err);
+	opts_free(own);
+	return blk;
+}
+
+static struct image *open_as_protocol(const struct protocol *p, const struct opts *def,
+				      const struct node_env *env, struct err *err)
+{
+	struct blk *blk = open_protocol(p, def, env, err);
+	struct image *image;
+	struct err later;
+
+	if (!blk)
+		return NULL;
+	image = raw_wrap(blk, catalog_protocol_format(p), err);
+	if (!image)
+		blk_close(blk, &later);
+	return image;
+}
+
+static int attach_data(const struct opts *def, struct image *image, const struct node_env *env,
+		       struct err *err)
+{
+	if (!image->needs_data) {
+		if (node_has_child(def, "data-file"))
+			return err_set(err, EINVAL,
+				       "'data-file' can only be set for images "
+				       "with an external data file");
+		return 0;
+	}
+	if (env->image & IMAGE_NO_IO)
+		return 0;
+	image->data = stack_data_file(def, image, env, err);
+	return image->data ? 0 : -1;
+}
+
+/* How the file below is opened and locked. All formats but raw keep tables in it: nobody
+ * else may write them, and a writer moves the end of the file. Until the format is known
+ * it is opened as for raw. */
+static unsigned lower_io(const struct node_env *env, const struct format *format)
+{
+	unsigned io = env->io;
+
+	if (!format || (format->caps & FORMAT_ANY))
+		return io;
+	return io & IO_WRITE ? io | IO_ALONE | IO_RESIZE | IO_UNMAP : io | IO_ALONE;
+}
+
+/* The format of an open file by its content. Puts a guard over a file that is taken for
+ * raw and written. NULL: *lower may be closed already. */
+static const struct format *probe(struct blk **lower, const struct node_env *env,
+				  struct err *err)
+{
+	const struct format *format = stack_probe(*lower, err);
+
+	if (!format)
+		return NULL;
+	if (!(format->caps & FORMAT_ANY))
+		return io_file_lock(*lower, lower_io(env, format), err) ? NULL : format;
+	if (env->io & IO_WRITE)
+		*lower = guard_new(*lower, err);
+	return *lower ? format : NULL;
+}
+
+static struct image *open_format(const struct opts *def, const struct format *format,
+				 struct blk **lower, const struct node_env *env,
+				 struct err *err)
+{
+	static const char *const with_backing[] = {"file", "backing", "data-file", NULL};
+	static const char *const file_only[] = {"file", NULL};
+	unsigned flags = env->image | (env->io & IO_WRITE ? IMAGE_WRITE : 0);
+	const char *key = unknown_key(def, format->open_opts,
+				      format->caps & FORMAT_BACKING ? with_backing : file_only);
+	struct image *image = NULL;
+
+	if (key) {
+		err_set(err, EINVAL, "Block format '%s' does not support the option '%s'",
+			format->name, key);
+		return NULL;
+	}
+	if ((flags & IMAGE_WRITE) && !(format->caps & FORMAT_WRITE)) {
+		err_set(err, EACCES, "Format '%s' can only be read", format->name);
+		return NULL;
+	}
+	if (format->open(*lower, def, flags, &image, err))
+		return NULL;
+	*lower = NULL;
+	return image;
+}
+
+static struct image *open_image(const struct opts *def, const struct format *format,
+				struct node_env *env, struct err *err)
+{
+	struct node_env under = *env;
+	struct image *image = NULL;
+	struct blk *lower;
+	struct err later;
+
+	under.io = lower_io(env, format);
+	lower = node_open_child(def, "file", &under, err);
+	if (!lower)
+		return NULL;
+	if (!format) {
+		env->image |= IMAGE_PROBED;
+		format = probe(&lower, env, err);
+	}
+	if (format)
+		image = open_format(def, format, &lower, env, err);
+	blk_close(lower, &later);
+	if (image && attach_data(def, image, env, err)) {
+		blk_close(&image->blk, &later);
+		return NULL;
+	}
+	return image;
+}
+
+struct image *node_open(const struct opts *def, const struct node_env *above, struct err *err)
+{
+	const char *driver = opts_get(def, "driver");
+	const struct format *format = driver ? catalog_format(driver) : NULL;
+	const struct protocol *p = driver ? catalog_protocol(driver) : NULL;
+	struct node_env env = *above;
+
+	if (driver && !format && !p) {
+		err_set(err, ENOENT, "Unknown driver '%s'", driver);
+		return NULL;
+	}
+	if (!driver && !node_has_child(def, "file")) {
+		err_set(err, EINVAL, "Must specify either driver or file");
+		return NULL;
+	}
+	if (apply_node_opts(def, &env, err))
+		return NULL;
+	return p ? open_as_protocol(p, def, &env, err) : open_image(def, format, &env, err);
+}

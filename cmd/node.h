@@ -1,0 +1,43 @@
+/*
+ * From a definition - the flat keys of a location - to an open blk. Definitions are the
+ * user's own words, or plain paths made by stack.c: what an image names comes here only
+ * after stack.c has decided to open it.
+ */
+#ifndef CMD_NODE_H
+#define CMD_NODE_H
+
+#include "formats/format.h"
+#include "lib/chain.h"
+
+/* What a node gets from the request and from the node above it. */
+struct node_env {
+	unsigned io;	 /* IO_*; IO_WRITE says that the node is to be written */
+	unsigned image;	 /* IMAGE_* without IMAGE_WRITE */
+	bool typed;	 /* a plain name, not json: or --image-opts */
+	bool no_backing; /* as in struct stack_request */
+};
+
+/* Opens a definition as an image. A protocol alone is an image, too, of a format that is
+ * called as the protocol. External data files are opened, backing files are not. */
+struct image *node_open(const struct opts *def, const struct node_env *env, struct err *err);
+
+/* The file below: the keys "CHILD." of the definition. No driver among them means a
+ * local file; nothing is probed. */
+struct blk *node_open_child(const struct opts *def, const char *child,
+			    const struct node_env *env, struct err *err);
+
+/* Is anything said of this child, as "CHILD=" or "CHILD.key="? */
+bool node_has_child(const struct opts *def, const char *child);
+
+/* The path of the local file at the bottom of the definition; NULL: it is something
+ * else. Borrowed. */
+const char *node_path(const struct opts *def);
+
+/* In stack.c, for what the image at the definition names. */
+/* The image and what it is backed by. Takes the image over, also on failure. */
+struct chain *stack_chain(const struct opts *def, struct image *image,
+			  const struct node_env *env, struct err *err);
+struct blk *stack_data_file(const struct opts *def, const struct image *image,
+			    const struct node_env *env, struct err *err);
+
+#endif

@@ -1,0 +1,275 @@
+#include "cmd/stack.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cmd/catalog.h"
+#include "cmd/node.h"
+#include "lib/location.h"
+#include "lib/mem.h"
+
+/* A file of the chain, to notice when it comes again. */
+struct seen {
+	dev_t dev;
+	ino_t ino;
+};
+
+struct climb {
+	struct chain *chain;
+	struct seen seen[CHAIN_MAX];
+	unsigned nseen;
+};
+
+int stack_cache_mode(const char *mode, unsigned *io_flags, bool *writethrough, struct err *err)
+{
+	static const struct {
+		const char *name;
+		unsigned io;
+		bool through;
+	} modes[] = {
+		{"writeback", 0, false},
+		{"none", IO_DIRECT, false},
+		{"off", IO_DIRECT, false},
+		{"writethrough", IO_DSYNC, true},
+		{"directsync", IO_DIRECT | IO_DSYNC, true},
+		{"unsafe", IO_NO_FLUSH, false},
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(modes); i++) {
+		if (strcmp(modes[i].name, mode ? mode : "writeback") != 0)
+			continue;
+		*io_flags = modes[i].io;
+		*writethrough = modes[i].through;
+		return 0;
+	}
+	return err_set(err, EINVAL, "Invalid cache option: %s", mode);
+}
+
+/*
+ * Trust: an image's word for another file is a path of this machine and nothing else. A
+ * name with a scheme could read a host's device, a socket or the network.
+ */
+static char *trusted_path(const struct opts *def, const char *name, const char *what,
+			  const char *key, struct err *err)
+{
+	const char *image = node_path(def);
+
+	if (location_has_scheme(name)) {
+		err_set(err, EACCES,
+			"The image names '%s' as its %s: only plain paths of local files are "
+			"followed",
+			name, what);
+		err_hint(err,
+			 "To open it all the same, say so yourself: --image-opts "
+			 "driver=...,file.filename=...,%s.driver=...",
+			 key);
+		return NULL;
+	}
+	return location_relative(image ? image : "", name, err);
+}
+
+static int remember(struct climb *c, const struct opts *def, struct err *err)
+{
+	const char *path = node_path(def);
+	struct stat st;
+
+	if (!path || stat(path, &st))
+		return 0; /* opening it says why */
+	for (unsigned i = 0; i < c->nseen; i++)
+		if (c->seen[i].dev == st.st_dev && c->seen[i].ino == st.st_ino)
+			return err_set(err, ELOOP,
+				       "The backing chain has a loop: '%s' is in it already",
+				       path);
+	if (c->nseen == CHAIN_MAX)
+		return err_set(err, ELOOP,
+			       "The backing chain is deeper than %d images: '%s' is one more",
+			       CHAIN_MAX, path);
+	c->seen[c->nseen++] = (struct seen){.dev = st.st_dev, .ino = st.st_ino};
+	return 0;
+}
+
+/* Adds what the image recorded to what the user said of its backing file. */
+static int add_recorded(struct opts *below, const struct opts *def, const struct image *image,
+			struct err *err)
+{
+	AUTO_FREE char *path = NULL;
+
+	if (!node_has_child(below, "file") && image->backing && image->backing[0]) {
+		path = trusted_path(def, image->backing, "backing file", "backing", err);
+		if (!path || opts_set(below, "file.filename", path, err))
+			return -1;
+	}
+	if (!opts_has(below, "driver") && image->backing_format && image->backing_format[0])
+		return opts_set(below, "driver", image->backing_format, err);
+	return 0;
+}
+
+/* The definition of an image's backing file: *out is NULL where there is none. */
+static int backing_of(const struct opts *def, const struct image *image, struct opts **out,
+		      struct err *err)
+{
+	const char *reference = opts_get(def, "backing");
+	struct opts *below;
+
+	*out = NULL;
+	if (reference && reference[0] == '\0')
+		return 0;
+	if (reference)
+		return err_set(err, ENODEV, "Cannot find device='%s' nor node-name='%s'",
+			       reference, reference);
+	below = opts_below(def, "backing", err);
+	if (!below)
+		return -1;
+	if (opts_count(below) == 0 && !(image->backing && image->backing[0])) {
+		opts_free(below);
+		return 0;
+	}
+	if (add_recorded(below, def, image, err)) {
+		opts_free(below);
+		return -1;
+	}
+	*out = below;
+	return 0;
+}
+
+/* Appends the backing files of `image`, the lowest one so far. */
+static int climb_down(struct climb *c, const struct opts *def, const struct image *image,
+		      const struct node_env *env, struct err *err)
+{
+	struct opts *below;
+	struct image *next = NULL;
+	int rc = 0;
+
+	if (remember(c, def, err))
+		return -1;
+	if (backing_of(def, image, &below, err))
+		return err_prefix(err, "Could not open backing file");
+	if (!below)
+		return 0;
+	next = node_open(below, env, err);
+	if (!next || chain_append(c->chain, &next->blk, err) ||
+	    climb_down(c, below, next, env, err))
+		rc = err_prefix(err, "Could not open backing file");
+	opts_free(below);
+	return rc;
+}
+
+struct chain *stack_chain(const struct opts *def, struct image *image,
+			  const struct node_env *env, struct err *err)
+{
+	struct climb c = {.chain = chain_new(&image->blk, err)};
+	struct node_env under = *env;
+	struct err later;
+
+	if (!c.chain || env->no_backing)
+		return c.chain;
+	under.io &= ~(unsigned)(IO_WRITE | IO_RESIZE | IO_UNMAP);
+	under.image = 0;
+	under.typed = false;
+	if (climb_down(&c, def, image, &under, err)) {
+		blk_close(&c.chain->blk, &later);
+		return NULL;
+	}
+	return c.chain;
+}
+
+/* Beside the image; else where the name leads from here, which is where the peer looks. */
+static char *data_path(const struct opts *def, const char *name, struct err *err)
+{
+	char *path = trusted_path(def, name, "data file", "data-file", err);
+
+	if (!path || access(path, F_OK) == 0 || access(name, F_OK) != 0)
+		return path;
+	free(path);
+	path = strdup(name);
+	if (!path)
+		err_nomem(err, strlen(name) + 1, "a file name");
+	return path;
+}
+
+struct blk *stack_data_file(const struct opts *def, const struct image *image,
+			    const struct node_env *env, struct err *err)
+{
+	AUTO_FREE char *path = NULL;
+	struct opts *recorded;
+	struct blk *blk = NULL;
+
+	if (node_has_child(def, "data-file"))
+		return node_open_child(def, "data-file", env, err);
+	if (!image->data_file || !image->data_file[0]) {
+		err_set(err, EINVAL, "'data-file' is required for this image");
+		return NULL;
+	}
+	path = data_path(def, image->data_file, err);
+	recorded = opts_new(err);
+	if (path && recorded && opts_set(recorded, "file.filename", path, err) == 0)
+		blk = node_open_child(recorded, "file", env, err);
+	opts_free(recorded);
+	return blk;
+}
+
+/* -f wins over a driver among the keys; a protocol there is what the name is opened with. */
+static int force_format(struct location *l, const char *format, struct err *err)
+{
+	struct opts *own;
+
+	if (!l->explicit_ && catalog_protocol(format)) {
+		own = opts_below(l->opts, "file", err);
+		if (!own)
+			return -1;
+		opts_free(l->opts);
+		l->opts = own;
+	}
+	return opts_set(l->opts, "driver", format, err);
+}
+
+static int make_env(const struct stack_request *r, bool typed, struct node_env *env,
+		    struct err *err)
+{
+	bool through;
+
+	memset(env, 0, sizeof(*env));
+	if (stack_cache_mode(r->cache, &env->io, &through, err))
+		return -1;
+	env->io |= (r->write ? IO_WRITE | IO_UNMAP : 0) |
+		   (r->write && r->resize ? IO_RESIZE : 0) | (r->share ? IO_SHARE : 0) |
+		   (r->alone ? IO_ALONE : 0) | (r->no_io ? IO_NO_IO : 0);
+	env->image = (r->no_io ? IMAGE_NO_IO : 0) | (r->check ? IMAGE_CHECK : 0);
+	env->typed = typed;
+	env->no_backing = r->no_backing || r->no_io;
+	return 0;
+}
+
+static struct chain *open_location(const struct stack_request *r, struct location *l,
+				   struct err *err)
+{
+	struct node_env env;
+	struct image *image;
+
+	if (make_env(r, !l->explicit_, &env, err))
+		return NULL;
+	if (r->format && force_format(l, r->format, err))
+		return NULL;
+	image = node_open(l->opts, &env, err);
+	return image ? stack_chain(l->opts, image, &env, err) : NULL;
+}
+
+struct chain *stack_open(const struct stack_request *r, struct err *err)
+{
+	struct chain *chain = NULL;
+	struct location l;
+	int rc;
+
+	rc = r->image_opts ? location_parse_opts(r->name, &l, err)
+			   : location_parse(r->name, &l, err);
+	if (rc == 0) {
+		chain = open_location(r, &l, err);
+		location_free(&l);
+	}
+	if (!chain)
+		err_prefix(err, "Could not open '%s'", r->name);
+	return chain;
+}
