@@ -132,6 +132,10 @@ struct blk_ops {
 	 * tell (at least to the end of the table at hand). NULL: all data, home itself. */
 	int (*extent)(struct blk *, uint64_t off, uint64_t len, struct extent *, struct err *);
 
+	/* May data of this image lie in holes of its home (room made ahead, never written)?
+	 * Whoever wants to know where then asks the home, see walk_holes. NULL: no. */
+	bool (*hollow)(struct blk *);
+
 	int (*claim)(struct blk *, struct claim *, struct err *);
 	int (*settle)(struct blk *, struct claim *, struct err *);
 	void (*drop)(struct blk *, struct claim *);

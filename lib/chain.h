@@ -37,12 +37,17 @@ int chain_resize(struct chain *chain, uint64_t size, enum blk_prealloc p, struct
  * layer, not per run, layer and call. Not thread-safe; nobody may write meanwhile.
  *
  * `layers`: how many to look at from the top; 0 for all. What all of them leave
- * absent comes out as EXT_ABSENT, with the depth of the layer that ended the search.
+ * absent comes out as EXT_ABSENT, with the depth of the layer that ended the search:
+ * the last, or the one above a layer that is too short. A layer reaches to the end of
+ * its last sector of 512 bytes.
  */
 struct walk;
 struct walk *walk_new(struct chain *chain, unsigned layers, struct err *err);
 int walk_next(struct walk *walk, uint64_t off, uint64_t len, struct extent *out,
 	      struct err *err);
+/* From here on, plain data of layers that may be hollow (blk_ops) comes cut where its home
+ * has holes; what lies in one has EXT_ZERO beside EXT_DATA. */
+void walk_holes(struct walk *walk);
 void walk_free(struct walk *walk);
 
 /* Reads a run that a walk gave: from the layer at e->depth. */
