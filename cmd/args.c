@@ -84,22 +84,52 @@ int args_keys(const struct opts *o, const char *name, struct opts *out, bool *he
 	return 0;
 }
 
-int args_size(const char *text, uint64_t *out)
+int args_bytes(const char *text, const char *what, uint64_t *out)
 {
 	switch (size_parse(text, 1, out)) {
 	case SIZE_OK:
 		return 0;
 	case SIZE_RANGE:
-		cmd_error("Invalid image size specified. Must be between 0 and %" PRId64 ".",
+		cmd_error("Invalid %s specified. Must be between 0 and %" PRId64 ".", what,
 			  INT64_MAX);
 		return 1;
 	default:
-		cmd_error("Invalid image size specified. You may use k, M, G, T, P or E "
-			  "suffixes for");
+		cmd_error("Invalid %s specified. You may use k, M, G, T, P or E suffixes for",
+			  what);
 		cmd_error(
 			"kilobytes, megabytes, gigabytes, terabytes, petabytes and exabytes.");
 		return 1;
 	}
+}
+
+int args_size(const char *text, uint64_t *out)
+{
+	return args_bytes(text, "image size", out);
+}
+
+int args_cache(const char *mode, const char *what)
+{
+	unsigned flags;
+	bool through;
+	struct err err;
+
+	if (!mode || stack_cache_mode(mode, &flags, &through, &err) == 0)
+		return 0;
+	cmd_error("Invalid %s option: %s", what, mode);
+	return 1;
+}
+
+int args_source(const struct opts *o, const char *name, struct stack_request *r)
+{
+	memset(r, 0, sizeof(*r));
+	r->name = name;
+	r->image_opts = opts_has(o, "image-opts");
+	r->format = opts_get(o, "format");
+	r->share = opts_has(o, "force-share");
+	if (!r->image_opts || !r->format)
+		return 0;
+	cmd_error("--image-opts and --format are mutually exclusive");
+	return 1;
 }
 
 const struct format *args_format(const char *name)

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "cmd/stack.h"
 #include "formats/format.h"
 #include "lib/opt.h"
 
@@ -22,5 +23,11 @@ int args_keys(const struct opts *o, const char *name, struct opts *out, bool *he
 const struct format *args_format(const char *name);
 /* A size argument in bytes: *out. */
 int args_size(const char *text, uint64_t *out);
+/* The same for another thing than an "image size": "start offset". */
+int args_bytes(const char *text, const char *what, uint64_t *out);
+/* A cache mode, or NULL; what: "cache" or "source cache". */
+int args_cache(const char *mode, const char *what);
+/* A request to read `name`, from -f, --image-opts and -U. */
+int args_source(const struct opts *o, const char *name, struct stack_request *r);
 
 #endif
