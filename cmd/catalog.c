@@ -66,41 +66,45 @@ const struct format *catalog_by_extension(const char *path)
 }
 
 /* What people call a format, and what it is called here. */
-static const char *const alias[][2] = {
-	{"qcow3", "qcow2"},
-	{"qemu", "qcow2"},
-	{"kvm", "qcow2"},
-	{"img", "raw"},
-	{"iso", "raw"},
-	{"bin", "raw"},
-	{"dd", "raw"},
-	{"flat", "raw"},
-	{"disk", "raw"},
-	{"ami", "raw"},
-	{"vhd", "vpc"},
-	{"azure", "vpc"},
-	{"avhd", "vpc"},
-	{"avhdx", "vhdx"},
-	{"hyperv", "vhdx"},
-	{"vmdk-stream", "vmdk"},
-	{"streamoptimized", "vmdk"},
-	{"vmware", "vmdk"},
-	{"esx", "vmdk"},
-	{"ova", "vmdk"},
-	{"ovf", "vmdk"},
-	{"virtualbox", "vdi"},
-	{"vbox", "vdi"},
-	{"hdd", "parallels"},
-	{"hds", "parallels"},
+#define TRY(typed, name)                                                                       \
+	{                                                                                      \
+		typed, name, "did you mean '" name "'?"                                        \
+	}
+static const char *const tries[][3] = {
+	TRY("qcow2", "qcow2"),
+	TRY("qcow3", "qcow2"),
+	TRY("qemu", "qcow2"),
+	TRY("kvm", "qcow2"),
+	TRY("raw", "raw"),
+	TRY("img", "raw"),
+	TRY("iso", "raw"),
+	TRY("bin", "raw"),
+	TRY("dd", "raw"),
+	TRY("flat", "raw"),
+	TRY("disk", "raw"),
+	TRY("ami", "raw"),
+	TRY("vhd", "vpc"),
+	TRY("avhd", "vpc"),
+	TRY("azure", "vpc"),
+	TRY("avhdx", "vhdx"),
+	TRY("hyperv", "vhdx"),
+	TRY("vmdk-stream", "vmdk"),
+	TRY("streamoptimized", "vmdk"),
+	TRY("vmware", "vmdk"),
+	TRY("esx", "vmdk"),
+	TRY("ova", "vmdk"),
+	TRY("ovf", "vmdk"),
+	TRY("virtualbox", "vdi"),
+	TRY("vbox", "vdi"),
+	TRY("hdd", "parallels"),
+	TRY("hds", "parallels"),
 };
 
+/* Only what this build has. */
 const char *catalog_suggest(const char *name)
 {
-	for (size_t i = 0; catalog_formats[i]; i++)
-		if (strcasecmp(catalog_formats[i]->name, name) == 0)
-			return catalog_formats[i]->name;
-	for (size_t i = 0; i < sizeof(alias) / sizeof(alias[0]); i++)
-		if (strcasecmp(alias[i][0], name) == 0 && catalog_format(alias[i][1]))
-			return alias[i][1];
+	for (size_t i = 0; i < sizeof(tries) / sizeof(tries[0]); i++)
+		if (strcasecmp(tries[i][0], name) == 0 && catalog_format(tries[i][1]))
+			return tries[i][2];
 	return NULL;
 }

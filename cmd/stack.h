@@ -43,7 +43,7 @@ const struct format *stack_probe(struct blk *file, struct err *err);
  */
 struct stack_target {
 	struct chain *chain; /* the new image, writable; NULL until stack_target_open */
-	struct blk *file;    /* the new file (inside chain's ownership once open) */
+	struct blk *file;    /* the new file; the chain only borrows it */
 	struct blk *data;    /* external data file in the making, or NULL; the same */
 	char *path;
 };
@@ -57,7 +57,8 @@ struct stack_create {
 	bool backing_open; /* attach the backing file named in opts to the chain (convert -B) */
 };
 
-/* Creates the image (not published yet). For `create`: no chain is opened. */
+/* Creates the image (not published yet). For `create`: no chain is opened. On failure, of
+ * this and of stack_target_open, nothing is left and *t is empty. */
 int stack_target_create(const struct stack_create *c, struct stack_target *t, struct err *err);
 /* Opens what was created as a writable chain, IMAGE_NEW. */
 int stack_target_open(const struct stack_create *c, struct stack_target *t, struct err *err);

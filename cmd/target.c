@@ -1,0 +1,227 @@
+/*
+ * Targets: created beside their name, filled through a chain, then published or thrown
+ * away. The new files are borrowed by the chain, so that its image is complete (closed)
+ * before they get their names.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cmd/catalog.h"
+#include "cmd/node.h"
+#include "cmd/stack.h"
+#include "lib/filter/pass.h"
+#include "lib/location.h"
+#include "lib/mem.h"
+
+static int make_file(const struct stack_create *c, const char *path, struct blk **out,
+		     struct err *err)
+{
+	unsigned io;
+	bool through;
+	struct err later;
+
+	if (stack_cache_mode(c->cache, &io, &through, err))
+		return -1;
+	if (io_file_new(path, io | IO_WRITE | IO_RESIZE | IO_UNMAP, out, err))
+		return -1;
+	if (io_file_prepare(*out, c->opts, err)) {
+		blk_close(*out, &later);
+		*out = NULL;
+		return -1;
+	}
+	return 0;
+}
+
+/* The path of a target; only local files can be created. */
+static int target_path(const char *name, char **out, struct err *err)
+{
+	const struct protocol *p;
+	const char *driver, *path;
+	struct location l;
+	int rc = -1;
+
+	if (strncmp(name, "json:", 5) == 0)
+		return err_set(err, EINVAL, "Unknown protocol 'json'");
+	if (location_parse(name, &l, err))
+		return -1;
+	driver = opts_get(l.opts, "file.driver");
+	path = location_path(&l);
+	p = driver ? catalog_protocol(driver) : &io_file;
+	if (!p)
+		err_set(err, EINVAL, "Unknown protocol '%s'", driver);
+	else if (!path)
+		err_set(err, ENOTSUP, "Protocol driver '%s' does not support image creation",
+			driver);
+	else if (!(*out = strdup(path)))
+		err_nomem(err, strlen(path) + 1, "a file name");
+	else
+		rc = 0;
+	location_free(&l);
+	return rc;
+}
+
+/* Before anything is created. */
+static int check(const struct stack_create *c, uint64_t *size, struct err *err)
+{
+	const char *format = opts_get(c->opts, "backing_fmt");
+
+	if (format && !catalog_format(format) && !catalog_protocol(format))
+		return err_set(err, EINVAL,
+			       "Parameter 'backing-fmt' does not accept value '%s'", format);
+	if (c->format->create_check && c->format->create_check(c->opts, size, err))
+		return -1;
+	return 0;
+}
+
+static int make_data(const struct stack_create *c, struct blk **out, struct err *err)
+{
+	const char *name = opts_get(c->opts, "data_file");
+
+	if (!name)
+		return 0;
+	if (location_has_scheme(name))
+		return err_set(err, EINVAL,
+			       "data_file '%s' must be the plain path of a local file", name);
+	return make_file(c, name, out, err);
+}
+
+int stack_target_create(const struct stack_create *c, struct stack_target *t, struct err *err)
+{
+	struct create create = {.opts = c->opts, .size = c->size};
+
+	memset(t, 0, sizeof(*t));
+	if (target_path(c->name, &t->path, err))
+		return -1;
+	if (check(c, &create.size, err) || make_file(c, t->path, &t->file, err) ||
+	    make_data(c, &t->data, err))
+		goto fail;
+	create.lower = t->file;
+	create.data = t->data;
+	if (c->format->create(&create, err))
+		goto fail;
+	return 0;
+fail:
+	stack_target_abandon(t);
+	return -1;
+}
+
+static struct image *open_new(const struct stack_create *c, const struct stack_target *t,
+			      struct err *err)
+{
+	struct opts *none = opts_new(err);
+	struct blk *file = none ? pass_borrow(t->file, err) : NULL;
+	struct image *image = NULL;
+	struct err later;
+
+	if (file && c->format->open(file, none, IMAGE_WRITE | IMAGE_NEW, &image, err))
+		blk_close(file, &later);
+	opts_free(none);
+	if (image && image->needs_data) {
+		image->data = pass_borrow(t->data, err);
+		if (!image->data) {
+			blk_close(&image->blk, &later);
+			return NULL;
+		}
+	}
+	return image;
+}
+
+/* The backing file's definition: the user's own words, so any location will do. */
+static int define_backing(const struct stack_create *c, const char *path, struct opts *def,
+			  struct err *err)
+{
+	const char *name = opts_get(c->opts, "backing_file");
+	const char *format = opts_get(c->opts, "backing_fmt");
+	AUTO_FREE char *full = location_relative(path, name, err);
+	struct location l;
+	int rc = 0;
+
+	if (!full || location_parse(full, &l, err))
+		return -1;
+	for (size_t i = 0; rc == 0 && i < opts_count(l.opts); i++) {
+		AUTO_FREE char *key = NULL;
+
+		if (asprintf(&key, "backing.%s", opts_key(l.opts, i)) < 0) {
+			key = NULL;
+			rc = err_nomem(err, strlen(full), "a key");
+		} else {
+			rc = opts_set(def, key, opts_value(l.opts, i), err);
+		}
+	}
+	location_free(&l);
+	if (rc == 0 && format)
+		rc = opts_set(def, "backing.driver", format, err);
+	return rc;
+}
+
+static struct chain *chain_of(const struct stack_create *c, const struct stack_target *t,
+			      struct image *image, struct err *err)
+{
+	struct node_env env = {.no_backing = !c->backing_open};
+	struct opts *def = opts_new(err);
+	struct chain *chain = NULL;
+	bool through;
+	struct err later;
+
+	if (!def || stack_cache_mode(c->cache, &env.io, &through, err) ||
+	    (c->backing_open && opts_has(c->opts, "backing_file") &&
+	     define_backing(c, t->path, def, err)))
+		blk_close(&image->blk, &later);
+	else
+		chain = stack_chain(def, image, &env, err);
+	opts_free(def);
+	return chain;
+}
+
+int stack_target_open(const struct stack_create *c, struct stack_target *t, struct err *err)
+{
+	struct image *image = open_new(c, t, err);
+
+	if (image)
+		t->chain = chain_of(c, t, image, err);
+	if (t->chain)
+		return 0;
+	err_prefix(err, "Could not open '%s'", c->name);
+	stack_target_abandon(t);
+	return -1;
+}
+
+static void forget(struct stack_target *t)
+{
+	free(t->path);
+	memset(t, 0, sizeof(*t));
+}
+
+int stack_target_finish(struct stack_target *t, struct err *err)
+{
+	struct err later;
+	int rc = 0;
+
+	if (t->chain) {
+		rc = blk_flush(&t->chain->blk, err);
+		if (blk_close(&t->chain->blk, rc ? &later : err))
+			rc = -1;
+	}
+	/* The image last: what it needs is there when it appears. */
+	if (rc == 0 && t->data)
+		rc = io_file_publish(t->data, err);
+	if (rc == 0)
+		rc = io_file_publish(t->file, err);
+	if (blk_close(t->data, rc ? &later : err))
+		rc = -1;
+	if (blk_close(t->file, rc ? &later : err))
+		rc = -1;
+	forget(t);
+	return rc;
+}
+
+void stack_target_abandon(struct stack_target *t)
+{
+	struct err ignored;
+
+	blk_close(t->chain ? &t->chain->blk : NULL, &ignored);
+	blk_close(t->data, &ignored);
+	blk_close(t->file, &ignored);
+	forget(t);
+}
