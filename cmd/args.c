@@ -147,7 +147,7 @@ const struct format *args_format(const char *name)
 	if (cmd_persona == PERSONA_QEMU_IMG)
 		return NULL;
 	if (hint)
-		cmd_error("%s", hint);
+		cmd_error("did you mean '%s'?", hint);
 	else if (near.best)
 		cmd_error("did you mean '%s'?", near.best);
 	return NULL;

@@ -22,8 +22,6 @@ enum {
 	CMD_HIDDEN = 2, /* works, but help does not speak of it */
 };
 
-#define PLATTER_VERSION "0.1"
-
 extern const struct command *const commands[]; /* NULL-terminated, in help's order */
 
 extern const struct command cmd_create, cmd_convert, cmd_info, cmd_map, cmd_check, cmd_compare,
