@@ -7,6 +7,7 @@
 
 #include "lib/mem.h"
 #include "lib/ranges.h"
+#include "lib/zero.h"
 
 #define LOCK_MAX (4u << 20) /* the longest range that one request locks at a time */
 
@@ -172,6 +173,8 @@ static int chain_pwrite(struct blk *blk, const void *buf, size_t n, uint64_t off
 	struct chain *c = chain_of(blk);
 	const uint8_t *from = buf;
 
+	if (c->detect && off + n <= blk_size(blk) && zero_is(buf, n))
+		return blk_zero(blk, off, n, c->detect == DETECT_UNMAP ? BLK_UNMAP : 0, err);
 	if (c->layer[0]->ops->pwrite) {
 		if (blk_pwrite(c->layer[0], buf, n, off, flags, err))
 			return -1;

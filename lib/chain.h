@@ -17,11 +17,18 @@
 
 #define CHAIN_MAX 200 /* layers; the bound that the issue of loops and depth uses */
 
+enum chain_detect {
+	DETECT_OFF,
+	DETECT_ZEROES, /* a write of nothing but zeros becomes zero() */
+	DETECT_UNMAP,  /* with BLK_UNMAP */
+};
+
 struct chain {
 	struct blk blk;
 	struct blk **layer; /* 0 is the top; owned */
 	unsigned n;
 	struct ranges *ranges;
+	enum chain_detect detect; /* of pwrite; who claims for itself looks here, too */
 };
 
 /* Takes `top` over, also on failure. */
