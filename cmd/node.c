@@ -11,6 +11,7 @@
 #include "cmd/guard.h"
 #include "cmd/stack.h"
 #include "formats/raw.h"
+#include "lib/filter/detect.h"
 #include "lib/mem.h"
 
 #define NODE_NAME_MAX 31
@@ -118,6 +119,30 @@ static int parse_discard(const struct opts *def, unsigned *io, struct err *err)
 	return 0;
 }
 
+enum chain_detect node_detect(const struct opts *def)
+{
+	const char *v = opts_get(def, "detect-zeroes");
+
+	if (!v || strcmp(v, "off") == 0)
+		return DETECT_OFF;
+	return strcmp(v, "unmap") == 0 ? DETECT_UNMAP : DETECT_ZEROES;
+}
+
+static int check_detect(const struct opts *def, unsigned io, struct err *err)
+{
+	const char *v = opts_get(def, "detect-zeroes");
+
+	if (!v || strcmp(v, "off") == 0 || strcmp(v, "on") == 0)
+		return 0;
+	if (strcmp(v, "unmap") != 0)
+		return err_set(err, EINVAL, "invalid parameter value: %s", v);
+	if (!(io & IO_UNMAP))
+		return err_set(err, EINVAL,
+			       "setting detect-zeroes to unmap is not allowed "
+			       "without setting discard operation to unmap");
+	return 0;
+}
+
 static int set_flag(const struct opts *def, const char *key, unsigned bit, unsigned *io,
 		    struct err *err)
 {
@@ -142,7 +167,7 @@ static int apply_node_opts(const struct opts *def, struct node_env *env, struct 
 	    set_flag(def, "force-share", IO_SHARE, &env->io, err) ||
 	    set_flag(def, "cache.direct", IO_DIRECT, &env->io, err) ||
 	    set_flag(def, "cache.no-flush", IO_NO_FLUSH, &env->io, err) ||
-	    parse_discard(def, &env->io, err))
+	    parse_discard(def, &env->io, err) || check_detect(def, env->io, err))
 		return -1;
 	if (read_only && (env->io & IO_WRITE))
 		return err_set(err, EACCES, "Block node is read-only");
@@ -203,7 +228,7 @@ static struct blk *open_nested(const struct opts *def, const struct node_env *en
 
 	if (!image)
 		return NULL;
-	if (image->blk.ops->pwrite && !image->backing)
+	if (image->blk.ops->pwrite && !image->backing && !node_detect(def))
 		return &image->blk;
 	chain = stack_chain(def, image, env, err);
 	return chain ? &chain->blk : NULL;
@@ -215,7 +240,10 @@ static struct blk *open_below(const struct opts *def, const struct node_env *abo
 	const char *driver = opts_get(def, "driver");
 	const struct protocol *p = driver ? catalog_protocol(driver) : protocol_of(def);
 	struct node_env env = *above;
+	struct blk *blk;
 
+	/* Discards end here only if this node says so: the one above asked for them. */
+	env.io |= IO_UNMAP;
 	if (!p && catalog_format(driver))
 		return open_nested(def, &env, err);
 	if (!p) {
@@ -225,7 +253,10 @@ static struct blk *open_below(const struct opts *def, const struct node_env *abo
 	}
 	if (apply_node_opts(def, &env, err))
 		return NULL;
-	return open_protocol(p, def, &env, err);
+	blk = open_protocol(p, def, &env, err);
+	if (!blk || !(env.io & IO_WRITE) || node_detect(def) == DETECT_OFF)
+		return blk;
+	return detect_new(blk, node_detect(def) == DETECT_UNMAP, err);
 }
 
 struct blk *node_open_child(const struct opts *def, const char *child,
@@ -292,7 +323,7 @@ static unsigned lower_io(const struct node_env *env, const struct format *format
 
 	if (!format || (format->caps & FORMAT_ANY))
 		return io;
-	return io & IO_WRITE ? io | IO_ALONE | IO_RESIZE | IO_UNMAP : io | IO_ALONE;
+	return io & IO_WRITE ? io | IO_ALONE | IO_RESIZE : io | IO_ALONE;
 }
 
 /* The format of an open file by its content. Puts a guard over a file that is taken for
@@ -334,6 +365,8 @@ static struct image *open_format(const struct opts *def, const struct format *fo
 	if (format->open(*lower, def, flags, &image, err))
 		return NULL;
 	*lower = NULL;
+	if (!(env->io & IO_UNMAP))
+		image->blk.caps |= BLK_NO_UNMAP;
 	return image;
 }
 

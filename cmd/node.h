@@ -29,6 +29,9 @@ struct blk *node_open_child(const struct opts *def, const char *child,
 /* Is anything said of this child, as "CHILD=" or "CHILD.key="? */
 bool node_has_child(const struct opts *def, const char *child);
 
+/* detect-zeroes of a definition that has been opened: its value is known to be good. */
+enum chain_detect node_detect(const struct opts *def);
+
 /* The path of the local file at the bottom of the definition; NULL: it is something
  * else. Borrowed. */
 const char *node_path(const struct opts *def);

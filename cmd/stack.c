@@ -164,7 +164,10 @@ struct chain *stack_chain(const struct opts *def, struct image *image,
 	struct node_env under = *env;
 	struct err later;
 
-	if (!c.chain || env->no_backing)
+	if (!c.chain)
+		return NULL;
+	c.chain->detect = node_detect(def);
+	if (env->no_backing)
 		return c.chain;
 	under.io &= ~(unsigned)(IO_WRITE | IO_RESIZE | IO_UNMAP);
 	under.image = 0;
