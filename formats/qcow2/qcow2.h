@@ -207,4 +207,20 @@ int qcow2_header_encode(struct qcow2_header *h, const struct qcow2_extra *extra,
 /* Entries that an L1 table needs for `size` guest bytes. */
 uint64_t qcow2_l1_needed(const struct qcow2_header *h, uint64_t size);
 
+/* ---- bitmap.c --------------------------------------------------------------------- */
+
+/* The bitmap directory, checked as the peer checks it when it opens an image. None where
+ * the bitmaps' autoclear bit is not set. */
+int qcow2_bitmaps_read(const struct qcow2 *q, struct qcow2_bitmap **list, size_t *n,
+		       struct err *err);
+void qcow2_bitmaps_free(struct qcow2_bitmap *list, size_t n);
+/* Entries that the table of a bitmap of this granularity has. */
+uint64_t qcow2_bitmap_clusters(uint64_t size, unsigned granularity_bits, uint64_t cluster);
+
+/* ---- check.c, measure.c: struct format -------------------------------------------- */
+
+int qcow2_check(struct image *image, struct check *c, struct err *err);
+int qcow2_measure(const struct opts *opts, uint64_t size, struct blk *src, struct measure *out,
+		  struct err *err);
+
 #endif
