@@ -371,6 +371,11 @@ static const struct blk_ops chain_ops = {
 	.close = chain_close,
 };
 
+struct chain *chain_from_blk(struct blk *blk)
+{
+	return blk && blk->ops == &chain_ops ? (struct chain *)blk : NULL;
+}
+
 int chain_append(struct chain *c, struct blk *below, struct err *err)
 {
 	struct err later;

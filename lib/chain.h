@@ -35,6 +35,8 @@ struct chain {
 struct chain *chain_new(struct blk *top, struct err *err);
 /* Puts an image under the lowest layer. Takes it over, also on failure. */
 int chain_append(struct chain *chain, struct blk *below, struct err *err);
+/* The chain that this blk is; NULL: it is something else. */
+struct chain *chain_from_blk(struct blk *blk);
 /* chain->blk.size follows the top layer after a resize of that. */
 int chain_resize(struct chain *chain, uint64_t size, enum blk_prealloc p, struct err *err);
 
