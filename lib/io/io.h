@@ -23,7 +23,7 @@ enum {
 	IO_NO_FLUSH = 4,   /* cache.no-flush: flush does nothing */
 	IO_DSYNC = 8,	   /* writethrough: every write is stable when it returns */
 	IO_SHARE = 16,	   /* -U: read beside a writer */
-	IO_UNMAP = 32,	   /* discard=unmap */
+	IO_UNMAP = 32,	   /* discard=unmap; without it BLK_UNMAP and BLK_ADVISE do nothing */
 	IO_RESIZE = 64,	   /* the file will be grown or cut: asks for that lock too */
 	IO_NO_IO = 128,	   /* info: size and metadata only */
 	IO_ALONE = 256,	   /* locks: nobody else may write or resize it meanwhile */
