@@ -219,6 +219,13 @@ static const struct protocol *protocol_of(const struct opts *def)
 	return &io_file;
 }
 
+const char *node_driver(const struct opts *def)
+{
+	const char *driver = opts_get(def, "driver");
+
+	return driver ? driver : protocol_of(def)->name;
+}
+
 /* An image as the file of another one: what a guest would see in it. */
 static struct blk *open_nested(const struct opts *def, const struct node_env *env,
 			       struct err *err)

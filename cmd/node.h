@@ -36,6 +36,13 @@ enum chain_detect node_detect(const struct opts *def);
  * else. Borrowed. */
 const char *node_path(const struct opts *def);
 
+/* The driver of a file's definition: what it says, or the one for its local file. */
+const char *node_driver(const struct opts *def);
+
+/* Names the image opened by the definition as the peer does. typed: numbers and booleans
+ * of the definition were JSON's. In title.c. */
+int node_title(const struct opts *def, struct image *image, bool typed, struct err *err);
+
 /* In stack.c, for what the image at the definition names. */
 /* The image and what it is backed by. Takes the image over, also on failure. */
 struct chain *stack_chain(const struct opts *def, struct image *image,

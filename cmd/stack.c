@@ -251,13 +251,20 @@ static struct chain *open_location(const struct stack_request *r, struct locatio
 {
 	struct node_env env;
 	struct image *image;
+	struct err later;
 
 	if (make_env(r, !l->explicit_, &env, err))
 		return NULL;
 	if (r->format && force_format(l, r->format, err))
 		return NULL;
 	image = node_open(l->opts, &env, err);
-	return image ? stack_chain(l->opts, image, &env, err) : NULL;
+	if (!image)
+		return NULL;
+	if (l->explicit_ && node_title(l->opts, image, !r->image_opts, err)) {
+		blk_close(&image->blk, &later);
+		return NULL;
+	}
+	return stack_chain(l->opts, image, &env, err);
 }
 
 struct chain *stack_open(const struct stack_request *r, struct err *err)
