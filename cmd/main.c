@@ -23,7 +23,8 @@ const char *cmd_name = "platter";
 /* The command at work, for the "Try ..." line; NULL: none yet. */
 static const struct command *current;
 
-static void say(const char *kind, const char *fmt, va_list ap)
+static void __attribute__((format(printf, 2, 0)))
+say(const char *kind, const char *fmt, va_list ap)
 {
 	fflush(stdout);
 	fprintf(stderr, "%s: %s", cmd_name, kind);

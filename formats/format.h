@@ -28,11 +28,11 @@
 /* open flags */
 enum {
 	IMAGE_WRITE = 1,
-	IMAGE_NO_IO = 2,     /* info: metadata only; no key, no data file needed */
-	IMAGE_CHECK = 4,     /* for check: a dirty or corrupt image is opened all the same */
-	IMAGE_NEW = 8,	     /* just created by us, renamed when complete: order needs no syncs */
+	IMAGE_NO_IO = 2, /* info: metadata only; no key, no data file needed */
+	IMAGE_CHECK = 4, /* for check: a dirty or corrupt image is opened all the same */
+	IMAGE_NEW = 8,	 /* just created by us, renamed when complete: order needs no syncs */
 	IMAGE_UNTRUSTED = 16, /* hard budgets */
-	IMAGE_PROBED = 32,   /* the format was guessed, not given */
+	IMAGE_PROBED = 32,    /* the format was guessed, not given */
 };
 
 /* An open image: what format->open returns. blk is first: (struct blk *)image. */
@@ -45,8 +45,8 @@ struct image {
 	char *backing_format;
 	char *data_file; /* external data file; needs_data says that one is required */
 	bool needs_data;
-	bool data_raw;	      /* the data file is valid as a raw image */
-	struct blk *data;     /* attached by stack.c before any data I/O; owned */
+	bool data_raw;	  /* the data file is valid as a raw image */
+	struct blk *data; /* attached by stack.c before any data I/O; owned */
 
 	bool no_backing_read; /* set by a driver whose image ignores its backing file */
 };
@@ -66,7 +66,8 @@ struct info {
 	bool has_dirty; /* the format knows a dirty flag */
 	struct snapshot_info *snapshot;
 	size_t nsnapshot;
-	struct json *specific; /* the peer's format-specific "data", keys in its order; or NULL */
+	struct json
+		*specific; /* the peer's format-specific "data", keys in its order; or NULL */
 };
 void info_free(struct info *info);
 
@@ -79,7 +80,7 @@ struct check {
 	void (*report)(void *arg, const char *line);
 	void *arg;
 	/* out */
-	uint64_t errors, leaks, check_errors;	 /* found (and still there after fixing) */
+	uint64_t errors, leaks, check_errors; /* found (and still there after fixing) */
 	uint64_t errors_fixed, leaks_fixed;
 	uint64_t image_end; /* 0: not known */
 	uint64_t total_clusters, allocated_clusters, fragmented_clusters, compressed_clusters;
@@ -100,11 +101,11 @@ struct create {
 };
 
 struct format {
-	const char *name;    /* as in -f */
-	const char *summary; /* one line for help */
+	const char *name;	       /* as in -f */
+	const char *summary;	       /* one line for help */
 	const char *const *extensions; /* NULL-terminated, without dot: for the target's name */
-	const char *type;    /* the "type" of format-specific; NULL: as name */
-	unsigned caps;	     /* FORMAT_* */
+	const char *type;	       /* the "type" of format-specific; NULL: as name */
+	unsigned caps;		       /* FORMAT_* */
 	const struct opt *open_opts, *create_opts;
 
 	/* 0..100 for the first n (<= 2048, more where the file has more) bytes of a file
@@ -131,9 +132,9 @@ struct format {
 enum {
 	FORMAT_CREATE = 1,
 	FORMAT_WRITE = 2,
-	FORMAT_BACKING = 4,  /* -b makes sense */
-	FORMAT_PACK = 8,     /* -c makes sense */
-	FORMAT_ANY = 16,     /* raw: takes what nobody else knows */
+	FORMAT_BACKING = 4, /* -b makes sense */
+	FORMAT_PACK = 8,    /* -c makes sense */
+	FORMAT_ANY = 16,    /* raw: takes what nobody else knows */
 };
 
 #endif

@@ -14,8 +14,8 @@
 
 #include <stdbool.h>
 
-#define ERR_TEXT_MAX 1400 /* two of the longest backing names (1023) do not fit: they are cut  \
-			   */
+/* Two of the longest backing names (1023) do not fit: they are cut. */
+#define ERR_TEXT_MAX 1400
 
 struct err {
 	int num; /* an errno value */
