@@ -9,6 +9,11 @@
 
 #define SECTOR 512
 
+struct raw {
+	struct image image;
+	bool fixed; /* a window with a size of its own */
+};
+
 static int raw_pread(struct blk *blk, void *buf, size_t n, uint64_t off, struct err *err)
 {
 	return blk_pread(blk->lower, buf, n, off, err);
@@ -43,10 +48,34 @@ static int raw_zero(struct blk *blk, uint64_t off, uint64_t len, unsigned flags,
 	return 0;
 }
 
+/* Behind the end of the file, up to the full sector: a hole that goes on from its last
+ * byte. */
+static int tail_extent(struct blk *blk, uint64_t off, uint64_t len, struct extent *out,
+		       struct err *err)
+{
+	uint64_t end = blk_size(blk->lower);
+
+	if (end > 0 && blk_extent(blk->lower, end - 1, 1, out, err))
+		return -1;
+	out->host += off - out->off;
+	out->off = off;
+	out->len = len;
+	out->flags = EXT_ZERO;
+	return 0;
+}
+
 static int raw_extent(struct blk *blk, uint64_t off, uint64_t len, struct extent *out,
 		      struct err *err)
 {
-	return blk_extent(blk->lower, off, len, out, err);
+	uint64_t end = blk_size(blk->lower);
+
+	if (off >= end)
+		return tail_extent(blk, off, len, out, err);
+	if (blk_extent(blk->lower, off, len, out, err))
+		return -1;
+	if ((out->flags & EXT_ZERO) && off + out->len == end)
+		out->len = len;
+	return 0;
 }
 
 /* Every place is its own: there is nothing to settle and nothing to give back. */
@@ -66,6 +95,8 @@ static int raw_claim(struct blk *blk, struct claim *c, struct err *err)
 
 static int raw_resize(struct blk *blk, uint64_t size, enum blk_prealloc p, struct err *err)
 {
+	if (((struct raw *)blk)->fixed)
+		return err_set(err, ENOTSUP, "Cannot resize fixed-size raw disks");
 	if (blk_resize(blk->lower, size, p, err))
 		return -1;
 	blk->size = round_up(size, SECTOR);
@@ -97,11 +128,12 @@ static const struct blk_ops raw_ops = {
 
 struct image *raw_wrap(struct blk *lower, const struct format *format, struct err *err)
 {
-	struct image *image = calloc(1, sizeof(*image));
+	struct raw *raw = calloc(1, sizeof(*raw));
+	struct image *image = &raw->image;
 	struct err later;
 
-	if (!image) {
-		err_nomem(err, sizeof(*image), "an image");
+	if (!raw) {
+		err_nomem(err, sizeof(*raw), "an image");
 		return NULL;
 	}
 	if (blk_init(&image->blk, &raw_ops, lower->name, err)) {
@@ -110,10 +142,10 @@ struct image *raw_wrap(struct blk *lower, const struct format *format, struct er
 	}
 	image->format = format;
 	image->blk.lower = lower;
-	image->blk.size = round_up(lower->size, SECTOR);
+	image->blk.size = round_up(blk_size(lower), SECTOR);
 	image->blk.align = lower->align;
 	/* Any byte can be written alone, but what is bounced below is not cut up here. */
-	image->blk.grain = MAX(lower->align, 1u);
+	image->blk.grain = lower->align;
 	image->blk.caps = lower->caps;
 	return image;
 }
@@ -139,33 +171,41 @@ static int check_window(uint64_t off, uint64_t size, uint64_t whole, struct err 
 	return 0;
 }
 
+/* Puts the window between image and file; lower stays the caller's if it fails. */
+static int open_window(struct image *image, uint64_t off, uint64_t size, struct err *err)
+{
+	struct blk *part = region_new(image->blk.lower, off, size, err);
+
+	if (!part)
+		return -1;
+	((struct raw *)image)->fixed = size != UINT64_MAX;
+	image->blk.lower = part;
+	image->blk.size = round_up(part->size, SECTOR);
+	image->blk.align = part->align;
+	image->blk.grain = part->align;
+	image->blk.caps = part->caps;
+	return 0;
+}
+
 static int raw_open(struct blk *lower, const struct opts *opts, unsigned flags,
 		    struct image **out, struct err *err)
 {
 	uint64_t off = 0, size = UINT64_MAX;
 	bool window = opts_has(opts, "offset") || opts_has(opts, "size");
-	struct blk *part = lower;
 	struct image *image;
+	struct err later;
 
 	if (opts_size(opts, "offset", &off, err) || opts_size(opts, "size", &size, err))
 		return -1;
-	if (window && check_window(off, size, lower->size, err))
+	if (window && check_window(off, size, blk_size(lower), err))
 		return -1;
 	image = raw_wrap(lower, &format_raw, err);
 	if (!image)
 		return -1;
-	if (window) {
-		struct err later;
-
+	if (window && open_window(image, off, size, err)) {
 		image->blk.lower = NULL;
-		part = region_new(lower, off, size, err);
-		if (!part) {
-			blk_close(&image->blk, &later);
-			return -1;
-		}
-		image->blk.lower = part;
-		image->blk.size = round_up(part->size, SECTOR);
-		image->blk.caps = part->caps;
+		blk_close(&image->blk, &later);
+		return -1;
 	}
 	*out = image;
 	return 0;
