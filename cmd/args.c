@@ -2,8 +2,10 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cmd/catalog.h"
 #include "cmd/cmd.h"
@@ -130,6 +132,25 @@ int args_source(const struct opts *o, const char *name, struct stack_request *r)
 		return 0;
 	cmd_error("--image-opts and --format are mutually exclusive");
 	return 1;
+}
+
+unsigned args_threads(void)
+{
+	cpu_set_t set;
+	int n = sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 2;
+
+	return n < 1 ? 1 : n > 16 ? 16 : (unsigned)n;
+}
+
+enum progress_style args_progress(const struct opts *o)
+{
+	if (opts_has(o, "quiet"))
+		return PROGRESS_QUIET;
+	if (!opts_has(o, "progress"))
+		return PROGRESS_SIGNAL;
+	if (cmd_persona == PERSONA_PLATTER && isatty(STDOUT_FILENO))
+		return PROGRESS_BAR;
+	return PROGRESS_PEER;
 }
 
 const struct format *args_format(const char *name)

@@ -11,6 +11,7 @@
 #include "cmd/stack.h"
 #include "formats/format.h"
 #include "lib/opt.h"
+#include "lib/progress.h"
 
 /* --output human|json */
 int args_output(const struct opts *o, bool *json);
@@ -29,5 +30,9 @@ int args_bytes(const char *text, const char *what, uint64_t *out);
 int args_cache(const char *mode, const char *what);
 /* A request to read `name`, from -f, --image-opts and -U. */
 int args_source(const struct opts *o, const char *name, struct stack_request *r);
+/* Threads for work on data: as many as there are processors for us, 16 at most. */
+unsigned args_threads(void);
+/* -p and -q -> how progress is shown. */
+enum progress_style args_progress(const struct opts *o);
 
 #endif
