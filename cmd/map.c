@@ -26,7 +26,6 @@ struct entry {
 
 struct map {
 	bool json;
-	struct chain *chain;
 	struct entry now; /* not printed yet, since it may go on */
 };
 
@@ -126,32 +125,11 @@ static bool goes_on(const struct entry *a, const struct entry *b)
 	       a->home == b->home && (!a->home || a->offset + a->length == b->offset);
 }
 
-/*
- * What lies between the end of a raw image and the end of its last sector: zeros, whose
- * place would be at the end of the file.
- */
-static int behind_end(const struct map *m, const struct extent *e, struct entry *to,
-		      struct err *err)
-{
-	struct blk *layer = m->chain->layer[e->depth];
-	uint64_t size = blk_size(layer);
-	struct extent last;
-
-	if (e->home || !(e->flags & EXT_ZERO) || size == 0 || e->off < size)
-		return 0;
-	if (blk_extent(layer, size - 1, 1, &last, err))
-		return -1;
-	to->home = last.home;
-	to->offset = last.host + (e->off - (size - 1));
-	return 0;
-}
-
-static int describe(const struct map *m, const struct extent *e, struct entry *to,
-		    struct err *err)
+static struct entry describe(const struct extent *e)
 {
 	bool places = e->home && !(e->flags & (EXT_PACKED | EXT_CODED));
 
-	*to = (struct entry){
+	return (struct entry){
 		.start = e->off,
 		.length = e->len,
 		.depth = e->depth,
@@ -162,7 +140,6 @@ static int describe(const struct map *m, const struct extent *e, struct entry *t
 		.home = places ? e->home : NULL,
 		.offset = places ? e->host : 0,
 	};
-	return behind_end(m, e, to, err);
 }
 
 /* Prints what has ended; 1: an error was printed. */
@@ -187,11 +164,11 @@ static int walk_through(struct map *m, struct walk *walk, uint64_t off, uint64_t
 		struct extent ext;
 		struct entry e;
 
-		if (walk_next(walk, off, end - off, &ext, &err) ||
-		    describe(m, &ext, &e, &err)) {
+		if (walk_next(walk, off, end - off, &ext, &err)) {
 			cmd_error("Could not read file metadata: %s", err.text);
 			return 1;
 		}
+		e = describe(&ext);
 		if (add(m, &e))
 			return 1;
 		off += e.length;
@@ -201,7 +178,7 @@ static int walk_through(struct map *m, struct walk *walk, uint64_t off, uint64_t
 
 static int map_chain(struct chain *chain, bool json, uint64_t start, uint64_t length)
 {
-	struct map m = {.json = json, .chain = chain};
+	struct map m = {.json = json};
 	uint64_t size = round_up(blk_size(&chain->blk), SECTOR);
 	struct err err;
 	struct walk *walk = walk_new(chain, 0, &err);

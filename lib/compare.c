@@ -11,9 +11,20 @@ struct reader {
 	struct compare_end end; /* what the walks found; earlier windows come first */
 	struct walk *walk[2];
 	struct compare_strict *strict; /* or NULL */
-	uint64_t base;		       /* where the common run at hand began */
-	uint64_t base_end;
+	uint64_t base, base_end;       /* the run at hand, in which nothing begins to be zero */
+	bool zero[2];
 };
+
+static void follow_base(struct reader *r, uint64_t pos, uint64_t len,
+			const struct extent run[2])
+{
+	for (unsigned i = 0; i < 2; i++) {
+		if (pos >= r->base_end && compare_known_zero(&run[i]) != r->zero[i])
+			r->base = pos;
+		r->zero[i] = compare_known_zero(&run[i]);
+	}
+	r->base_end = pos + len;
+}
 
 /* What both sides say at pos, and the length that they agree on. */
 static int look(struct reader *r, uint64_t pos, uint64_t *len, struct extent run[2])
@@ -28,9 +39,7 @@ static int look(struct reader *r, uint64_t pos, uint64_t *len, struct extent run
 		}
 		*len = MIN(*len, run[i].len);
 	}
-	if (pos >= r->base_end)
-		r->base = pos;
-	r->base_end = pos + *len;
+	follow_base(r, pos, *len, run);
 	return 0;
 }
 
@@ -182,7 +191,7 @@ int compare_run(struct compare *c, struct err *err)
 	if (!r)
 		return err_nomem(err, sizeof(*r), "a comparison");
 	r->engine.c = c;
-	r->base_end = c->from;
+	r->base = r->base_end = c->from;
 	pthread_mutex_init(&r->engine.lock, NULL);
 	rc = prepare(r, err) ? -1 : run_pool(r, err);
 	compare_strict_free(r->strict);
