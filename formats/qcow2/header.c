@@ -97,7 +97,7 @@ static int check_table(const char *what, const char *invalid, uint64_t off, uint
 	return 0;
 }
 
-static int check_shape(const struct qcow2_header *h, struct err *err)
+int qcow2_shape_check(const struct qcow2_header *h, struct err *err)
 {
 	uint64_t cluster;
 
@@ -172,7 +172,7 @@ int qcow2_header_check(const struct qcow2_header *h, uint64_t file_size, struct 
 {
 	uint64_t cluster;
 
-	if (check_shape(h, err) < 0)
+	if (qcow2_shape_check(h, err) < 0)
 		return -1;
 	if (check_features(h, err) < 0)
 		return -1;

@@ -138,8 +138,8 @@ struct qcow2_bitmap {
 };
 
 /* Freed on disk only after the tables that pointed there are stable. */
-struct qcow2_free {
-	uint64_t off, len; /* any bytes: counts each cluster touched once */
+struct qcow2_freed {
+	uint64_t off, len; /* any bytes: each cluster that they touch loses one reference */
 };
 
 struct qcow2 {
@@ -155,31 +155,53 @@ struct qcow2 {
 	unsigned l2_bits;	/* log2 of the entries in an L2 table */
 	uint64_t l2_span;	/* guest bytes that an L2 table maps */
 	unsigned refblock_bits; /* log2 of the entries in a refcount block */
-	unsigned csize_shift;	/* of a compressed descriptor: x of the specification */
+	unsigned packed_shift;	/* x of the specification's compressed descriptor */
 
-	struct qcow2_snapshot *snapshot; /* h.nb_snapshots; read at open */
-	uint64_t snapshot_table_len;	 /* bytes */
+	struct qcow2_snapshot *snapshot; /* read at open, but for check */
+	uint32_t nsnapshot;
+	uint64_t snapshot_table_len; /* bytes, without the padding of the last entry */
 
 	pthread_mutex_t lock;
 	bool lock_made;
 
 	uint64_t *l1;	    /* h.l1_size entries as numbers; NULL with IMAGE_NO_IO */
-	uint64_t *reftable; /* numbers; loaded for writing and by check */
+	uint64_t *reftable; /* numbers; loaded for writing and for check */
 	uint64_t nreftable; /* entries */
-	struct cache *l2_cache, *ref_cache;
+	struct cache *l2_cache;
+	struct cache *ref_cache; /* loaded as reftable is */
 
 	/* writing */
-	uint8_t *l1_dirty; /* a bit for each 4 KiB of the L1 table; NULL: nothing is */
+	uint8_t *l1_dirty; /* a bit for each 4 KiB of the L1 table */
 	bool l1_changed;
-	bool started;		  /* the header says that we write (dirty, autoclear bits) */
-	uint64_t free_cl;	  /* no cluster below it is free */
-	uint64_t fresh_off;	  /* at and past it the file has never been written */
-	uint64_t packed_off;	  /* where the next compressed bytes may go; 0: nowhere */
-	uint64_t file_end;	  /* one past the last cluster that was ever allocated */
-	struct qcow2_free *later; /* to be freed by the next sync */
+	bool started;	     /* the header says that we write: dirty, autoclear bits */
+	uint64_t free_cl;    /* no cluster below it is free */
+	uint64_t fresh_off;  /* at and past it the file has never been written */
+	uint64_t packed_off; /* where the next compressed bytes go; 0: into a new cluster */
+	uint64_t file_end;   /* one past the last cluster that was ever allocated */
+	struct qcow2_freed *later; /* what the next sync frees */
 	size_t nlater, later_room;
 };
 
+static inline struct qcow2 *qcow2_of(struct blk *blk)
+{
+	return (struct qcow2 *)blk;
+}
+
+/* Where guest data is: the external data file or the image file. */
+static inline struct blk *qcow2_home(struct qcow2 *q)
+{
+	return q->h.incompat & QCOW2_INCOMPAT_DATA_FILE ? q->image.data : q->image.blk.lower;
+}
+
+static inline bool qcow2_external(const struct qcow2 *q)
+{
+	return q->h.incompat & QCOW2_INCOMPAT_DATA_FILE;
+}
+
+static inline bool qcow2_ext_l2(const struct qcow2 *q)
+{
+	return q->h.incompat & QCOW2_INCOMPAT_EXT_L2;
+}
 /* ---- header.c; pure --------------------------------------------------------------- */
 
 /* magic and version, then the fields. n >= QCOW2_HEAD_V2. */
@@ -189,6 +211,8 @@ int qcow2_header_decode(const uint8_t *buf, size_t n, struct qcow2_header *h, st
  * with the file: info and check look at images whose tables are elsewhere, too.
  */
 int qcow2_header_check(const struct qcow2_header *h, uint64_t file_size, struct err *err);
+/* The part of it that the rest of the first cluster is read with. */
+int qcow2_shape_check(const struct qcow2_header *h, struct err *err);
 /* The rest of the first cluster: buf holds n of its bytes, at least up to the backing
  * name or the whole cluster. extra is to be freed also after an error. */
 int qcow2_extra_decode(const uint8_t *buf, size_t n, const struct qcow2_header *h,
@@ -222,5 +246,40 @@ uint64_t qcow2_bitmap_clusters(uint64_t size, unsigned granularity_bits, uint64_
 int qcow2_check(struct image *image, struct check *c, struct err *err);
 int qcow2_measure(const struct opts *opts, uint64_t size, struct blk *src, struct measure *out,
 		  struct err *err);
+
+/* ---- open.c ----------------------------------------------------------------------- */
+
+extern const struct blk_ops qcow2_ops;
+int qcow2_open(struct blk *lower, const struct opts *opts, unsigned flags, struct image **out,
+	       struct err *err);
+/* Writes `len` bytes of the header at `at`, taken from q->h. */
+int qcow2_header_update(struct qcow2 *q, struct err *err);
+/* "qcow2: Image is corrupt: ...", EIO; sets the corrupt bit where we write. Returns -1. */
+int qcow2_corrupt(struct qcow2 *q, struct err *err, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/* ---- snapshot.c ------------------------------------------------------------------- */
+
+/* The snapshot table -> q->snapshot. Entries that begin past the end of the file are left
+ * out. qcow2_open() calls it, except with IMAGE_CHECK, where the checker does. */
+int qcow2_snapshots_read(struct qcow2 *q, struct err *err);
+void qcow2_snapshots_free(struct qcow2 *q);
+
+/* ---- map.c ------------------------------------------------------------------------ */
+
+int qcow2_extent(struct blk *blk, uint64_t off, uint64_t len, struct extent *out,
+		 struct err *err);
+/* The L2 table at L1 index i, held; *table NULL where there is none. Under the lock. */
+int qcow2_l2_get(struct qcow2 *q, uint64_t i, uint8_t **table, struct err *err);
+/* The place of a compressed cluster: first byte and how many up to its last sector. */
+void qcow2_packed_place(const struct qcow2 *q, uint64_t entry, uint64_t *off, uint32_t *len);
+
+/* ---- packed.c --------------------------------------------------------------------- */
+
+int qcow2_pread(struct blk *blk, void *buf, size_t n, uint64_t off, struct err *err);
+int qcow2_pack(struct blk *blk, const void *in, size_t n, void *out, size_t *outn,
+	       struct err *err);
+int qcow2_unpack(struct blk *blk, const void *packed, size_t n, void *out, size_t *used,
+		 struct err *err);
 
 #endif

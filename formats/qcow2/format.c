@@ -1,0 +1,25 @@
+/*
+ * The format's descriptor. The specification is QEMU's docs/interop/qcow2.rst.
+ */
+#include "formats/qcow2/qcow2.h"
+
+#include "lib/bytes.h"
+
+static int qcow2_probe(const uint8_t *head, size_t n, uint64_t size)
+{
+	(void)size;
+	if (n < 8 || get_be32(head) != QCOW2_MAGIC)
+		return 0;
+	return get_be32(head + 4) >= 2 ? 100 : 0;
+}
+
+static const char *const extensions[] = {"qcow2", "qc2", NULL};
+
+const struct format format_qcow2 = {
+	.name = "qcow2",
+	.summary = "QEMU's image format: snapshots, backing files, compression",
+	.extensions = extensions,
+	.caps = FORMAT_CREATE | FORMAT_WRITE | FORMAT_BACKING | FORMAT_PACK,
+	.probe = qcow2_probe,
+	.open = qcow2_open,
+};
