@@ -84,8 +84,7 @@ static int region_resize(struct blk *blk, uint64_t size, enum blk_prealloc p, st
 	struct region *r = (struct region *)blk;
 
 	if (!r->open_end)
-		return err_set(err, ENOTSUP, "Cannot resize a part of a file: %s has a size",
-			       blk->name);
+		return err_set(err, ENOTSUP, "Cannot resize fixed-size raw disks");
 	if (check_sum(r, 0, size, err) || blk_resize(blk->lower, r->from + size, p, err))
 		return -1;
 	__atomic_store_n(&blk->size, size, __ATOMIC_RELEASE);

@@ -101,10 +101,13 @@ static struct file_target *target_new(const char *path)
 	}
 	slash = strrchr(real, '/');
 	t->old = -1;
-	t->dir = open_folder(real, slash);
+	t->dir = -1;
 	t->name = strdup(slash ? slash + 1 : real);
-	if (t->dir < 0 || !t->name || !t->name[0]) {
-		int num = t->dir < 0 ? errno : t->name ? EISDIR : ENOMEM;
+	errno = t->name ? EISDIR : ENOMEM;
+	if (t->name && t->name[0])
+		t->dir = open_folder(real, slash);
+	if (t->dir < 0) {
+		int num = errno;
 
 		target_free(t);
 		errno = num;
@@ -167,11 +170,16 @@ static int create_failed(const char *path, unsigned flags, struct err *err)
 }
 
 /* Is the open file what the target's name stands for, and may that be replaced? */
-static bool replaceable(const struct file_target *t, const struct stat *st)
+static bool replaceable(const struct file_target *t, struct file *old, const struct stat *st)
 {
 	struct statx sx;
+	struct err ignored;
 
 	if (st->st_nlink != 1)
+		return false;
+	/* who writes to it now, or could soon, would write to a file without a name */
+	if (file_lock_set(old->fd, &old->lock, PERM_WRITE | PERM_RESIZE,
+			  PERM_WRITE | PERM_RESIZE, t->name, &ignored))
 		return false;
 	if (statx(t->dir, t->name, AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS, &sx) < 0)
 		return false;
@@ -181,12 +189,12 @@ static bool replaceable(const struct file_target *t, const struct stat *st)
 }
 
 /* A new file that is to stand in for `old`; -1: work in place. */
-static int open_beside(struct file_target *t, const struct file *old, const struct stat *st,
+static int open_beside(struct file_target *t, struct file *old, const struct stat *st,
 		       unsigned flags)
 {
 	int fd;
 
-	if (!replaceable(t, st))
+	if (!replaceable(t, old, st))
 		return -1;
 	fd = open_new(t, flags);
 	if (fd >= 0 && file_attr_copy(old->fd, st, fd)) {
