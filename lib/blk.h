@@ -152,7 +152,9 @@ struct blk_ops {
 
 	int (*resize)(struct blk *, uint64_t size, enum blk_prealloc, struct err *);
 	/* A descriptor on which the kernel may copy (reflink, copy_file_range, sendfile);
-	 * offsets in it are offsets of the blk plus *base. -1: there is none. Borrowed. */
+	 * offsets in it are offsets of the blk plus *base. -1: there is none. Borrowed.
+	 * Not past blk_size(): nobody would know of it, and it may be cut off. Make the blk
+	 * that long first, by blk_zero. */
 	int (*fd)(struct blk *, uint64_t *base);
 	/* Bytes allocated on the host; -1 if unknown. */
 	int64_t (*disk_usage)(struct blk *);
