@@ -12,17 +12,17 @@
 
 int copy_room(void *array, size_t *room, size_t n, size_t row, struct err *err)
 {
-	void **a = array;
 	size_t more;
 	void *p;
 
 	if (n < *room)
 		return 0;
 	more = *room ? *room * 2 : 8;
-	p = reallocarray(*a, more, row);
+	memcpy(&p, array, sizeof(p)); /* it points to a pointer of some type */
+	p = reallocarray(p, more, row);
 	if (!p)
 		return err_nomem(err, (unsigned long long)more * row, "a copy job");
-	*a = p;
+	memcpy(array, &p, sizeof(p));
 	*room = more;
 	return 0;
 }

@@ -13,10 +13,10 @@
 
 static inline void mem_auto_free(void *p)
 {
-	void **pp = (void **)p;
+	void *memory; /* p points to a pointer of any type */
 
-	free(*pp);
-	*pp = NULL;
+	__builtin_memcpy(&memory, p, sizeof(memory));
+	free(memory);
 }
 #define AUTO_FREE    __attribute__((cleanup(mem_auto_free)))
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
