@@ -11,6 +11,8 @@
 #include "lib/location.h"
 #include "lib/mem.h"
 
+#define LEVELS_TOLD 8 /* "Could not open backing file: " in one message */
+
 /* A file of the chain, to notice when it comes again. */
 struct seen {
 	dev_t dev;
@@ -95,14 +97,16 @@ static int remember(struct climb *c, const struct opts *def, struct err *err)
 static int add_recorded(struct opts *below, const struct opts *def, const struct image *image,
 			struct err *err)
 {
+	const char *driver = opts_get(below, "driver");
+	bool whole = node_has_child(below, "file") || (driver && catalog_protocol(driver));
 	AUTO_FREE char *path = NULL;
 
-	if (!node_has_child(below, "file") && image->backing && image->backing[0]) {
+	if (!whole && image->backing && image->backing[0]) {
 		path = trusted_path(def, image->backing, "backing file", "backing", err);
 		if (!path || opts_set(below, "file.filename", path, err))
 			return -1;
 	}
-	if (!opts_has(below, "driver") && image->backing_format && image->backing_format[0])
+	if (!driver && image->backing_format && image->backing_format[0])
 		return opts_set(below, "driver", image->backing_format, err);
 	return 0;
 }
@@ -135,24 +139,31 @@ static int backing_of(const struct opts *def, const struct image *image, struct 
 	return 0;
 }
 
+/* As the peer, once a level; but what went wrong must still fit in. */
+static int backing_failed(unsigned level, struct err *err)
+{
+	return level <= LEVELS_TOLD ? err_prefix(err, "Could not open backing file") : -1;
+}
+
 /* Appends the backing files of `image`, the lowest one so far. */
 static int climb_down(struct climb *c, const struct opts *def, const struct image *image,
 		      const struct node_env *env, struct err *err)
 {
 	struct opts *below;
 	struct image *next = NULL;
+	unsigned level = c->chain->n;
 	int rc = 0;
 
 	if (remember(c, def, err))
 		return -1;
 	if (backing_of(def, image, &below, err))
-		return err_prefix(err, "Could not open backing file");
+		return backing_failed(level, err);
 	if (!below)
 		return 0;
 	next = node_open(below, env, err);
 	if (!next || chain_append(c->chain, &next->blk, err) ||
 	    climb_down(c, below, next, env, err))
-		rc = err_prefix(err, "Could not open backing file");
+		rc = backing_failed(level, err);
 	opts_free(below);
 	return rc;
 }
@@ -197,11 +208,14 @@ struct blk *stack_data_file(const struct opts *def, const struct image *image,
 			    const struct node_env *env, struct err *err)
 {
 	AUTO_FREE char *path = NULL;
+	struct node_env own = *env;
 	struct opts *recorded;
 	struct blk *blk = NULL;
 
+	if (own.io & IO_WRITE)
+		own.io |= IO_RESIZE;
 	if (node_has_child(def, "data-file"))
-		return node_open_child(def, "data-file", env, err);
+		return node_open_child(def, "data-file", &own, err);
 	if (!image->data_file || !image->data_file[0]) {
 		err_set(err, EINVAL, "'data-file' is required for this image");
 		return NULL;
@@ -209,7 +223,7 @@ struct blk *stack_data_file(const struct opts *def, const struct image *image,
 	path = data_path(def, image->data_file, err);
 	recorded = opts_new(err);
 	if (path && recorded && opts_set(recorded, "file.filename", path, err) == 0)
-		blk = node_open_child(recorded, "file", env, err);
+		blk = node_open_child(recorded, "file", &own, err);
 	opts_free(recorded);
 	return blk;
 }
