@@ -38,6 +38,12 @@ static const struct opt *principal(const struct opt *table, const struct opt *ro
 	return row->letter ? by_letter(table, row->letter) : row;
 }
 
+/* Do two rows stand for one option? It may have two letters. */
+static bool same(const struct opt *a, const struct opt *b)
+{
+	return a == b || (a->name && b->name && strcmp(a->name, b->name) == 0);
+}
+
 /* A whole name, or a beginning that only one option has. What the peer does not know
  * is set aside when that leaves one, so that its callers' abbreviations still work. */
 static const struct opt *by_name(const struct opt *table, const char *name, size_t n)
@@ -53,10 +59,10 @@ static const struct opt *by_name(const struct opt *table, const char *name, size
 
 			if (t->name[n] == '\0')
 				return p;
-			many |= found && found != p;
+			many |= found && !same(found, p);
 			found = p;
 			if (!(t->flags & (OPT_OURS | OPT_HIDDEN))) {
-				many_theirs |= theirs && theirs != p;
+				many_theirs |= theirs && !same(theirs, p);
 				theirs = p;
 			}
 		}
