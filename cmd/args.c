@@ -153,7 +153,7 @@ enum progress_style args_progress(const struct opts *o)
 	return PROGRESS_PEER;
 }
 
-const struct format *args_format(const char *name)
+const struct format *args_format_for(const char *name, const char *file)
 {
 	const struct format *f = catalog_format(name);
 	const char *hint = f ? NULL : catalog_suggest(name);
@@ -164,7 +164,7 @@ const struct format *args_format(const char *name)
 	suggest_begin(&near, name);
 	for (size_t i = 0; catalog_formats[i]; i++)
 		suggest_offer(&near, catalog_formats[i]->name);
-	cmd_error("Unknown file format '%s'", name);
+	cmd_error("%s%sUnknown file format '%s'", file ? file : "", file ? ": " : "", name);
 	if (cmd_persona == PERSONA_QEMU_IMG)
 		return NULL;
 	if (hint)
@@ -172,4 +172,9 @@ const struct format *args_format(const char *name)
 	else if (near.best)
 		cmd_error("did you mean '%s'?", near.best);
 	return NULL;
+}
+
+const struct format *args_format(const char *name)
+{
+	return args_format_for(name, NULL);
 }

@@ -20,8 +20,10 @@ int args_object(const struct opts *o);
 /* All texts of option `name` (-o) as one list, joined in order. *help is set where one of
  * the items is "help" or "?"; then nothing is parsed into out. */
 int args_keys(const struct opts *o, const char *name, struct opts *out, bool *help);
-/* A format by name, with a hint where the name is nearly one. NULL: it has been said. */
+/* A format by name, with a hint where the name is nearly one. NULL: it has been said,
+ * by the second one after "FILE: " if file is not NULL. */
 const struct format *args_format(const char *name);
+const struct format *args_format_for(const char *name, const char *file);
 /* A size argument in bytes: *out. */
 int args_size(const char *text, uint64_t *out);
 /* The same for another thing than an "image size": "start offset". */

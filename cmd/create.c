@@ -309,15 +309,15 @@ static int create(struct making *m, const struct opts *o, struct err *err)
 }
 
 /* -f, or under our own name what the new name says. */
-static const struct format *choose_format(const struct opts *o, const char *name)
+static const struct format *choose_format(const struct opts *o, const char *name, bool help)
 {
 	const char *f = opts_get(o, "format");
 	const struct format *format = NULL;
 
 	if (f || cmd_persona == PERSONA_QEMU_IMG || !name)
-		return args_format(f ? f : "raw");
+		return args_format_for(f ? f : "raw", help ? NULL : name);
 	format = catalog_by_extension(name);
-	if (!opts_has(o, "quiet"))
+	if (!opts_has(o, "quiet") && !help)
 		cmd_error("writing %s, %s (-f to choose)", format ? format->name : "raw",
 			  format ? "from the name's extension"
 				 : "since the name's extension tells nothing");
@@ -344,7 +344,7 @@ static int create_with(const struct opts *o, int npos, char **argv, struct opts 
 		return cmd_usage("Unexpected argument: %s", argv[3]);
 	if (args_object(o))
 		return 1;
-	m.format = choose_format(o, m.name);
+	m.format = choose_format(o, m.name, help);
 	if (!m.format)
 		return 1;
 	if (help)

@@ -227,14 +227,24 @@ static int raw_create_check(const struct opts *opts, uint64_t *size, struct err 
 
 static int raw_create(const struct create *c, struct err *err)
 {
-	static const enum blk_prealloc kind[] = {PREALLOC_OFF, PREALLOC_FALLOC, PREALLOC_FULL};
+	static const enum blk_prealloc kind[] = {PREALLOC_OFF, PREALLOC_FALLOC, PREALLOC_FULL,
+						 PREALLOC_METADATA};
+	const char *mode = opts_get(c->opts, "preallocation");
 	uint64_t size = c->size;
 	int prealloc = 0;
 
 	if (raw_create_check(c->opts, &size, err))
 		return -1;
-	if (opts_choice(c->opts, "preallocation", "off|falloc|full", &prealloc, err))
-		return -1;
+	/* No other driver words these so. */
+	if (opts_choice(c->opts, "preallocation", "off|falloc|full|metadata", &prealloc, err))
+		return err_set(err, EINVAL, "invalid parameter value: %s", mode);
+	if (kind[prealloc] == PREALLOC_METADATA)
+		return err_set(err, ENOTSUP, "Unsupported preallocation mode: %s", mode);
+	if (!(c->lower->caps & BLK_CAN_GROW) && kind[prealloc] == PREALLOC_OFF) {
+		/* A device is as large as it is. */
+		return size > c->lower->size ? err_set(err, EINVAL, "Cannot grow device files")
+					     : 0;
+	}
 	return blk_resize(c->lower, size, kind[prealloc], err);
 }
 

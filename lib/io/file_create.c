@@ -14,34 +14,24 @@
 /* The peer's default: what is written in small pieces (qcow2) stays in few extents. */
 #define EXTENT_SIZE_HINT (1u << 20)
 
-#define CREATE_OPTS(prealloc, listed)                                                          \
-	{.name = "size",                                                                       \
-	 .type = OPT_SIZE,                                                                     \
-	 .flags = OPT_PROTO,                                                                   \
-	 .arg = "size",                                                                        \
-	 .help = "Virtual disk size"},                                                         \
-		{.name = "preallocation",                                                      \
-		 .type = OPT_STR,                                                              \
-		 .flags = OPT_PROTO,                                                           \
-		 .arg = "str",                                                                 \
-		 .choices = (prealloc),                                                        \
-		 .help = "Preallocation mode (allowed values: " listed ")"},                   \
-		{.name = "nocow",                                                              \
-		 .type = OPT_BOOL,                                                             \
-		 .flags = OPT_PROTO,                                                           \
-		 .arg = "bool (on/off)",                                                       \
-		 .help = "Turn off copy-on-write (valid only on btrfs)"},                      \
-		{.name = "extent_size_hint",                                                   \
-		 .type = OPT_SIZE,                                                             \
-		 .flags = OPT_PROTO,                                                           \
-		 .arg = "size",                                                                \
-		 .help = "Extent size hint for the image file, 0 to disable"},                 \
-	{                                                                                      \
-		0                                                                              \
-	}
+/* In the order in which the peer's create tells them. */
+const struct opt file_create_opts[] = {
+	{"size", 0, OPT_SIZE, OPT_PROTO, NULL, NULL, "Virtual disk size"},
+	{"nocow", 0, OPT_BOOL, OPT_PROTO, NULL, NULL,
+	 "Turn off copy-on-write (valid only on btrfs)"},
+	{"preallocation", 0, OPT_STR, OPT_PROTO, NULL, "off|falloc|full",
+	 "Preallocation mode (allowed values: off, falloc, full)"},
+	{"extent_size_hint", 0, OPT_SIZE, OPT_PROTO, NULL, NULL,
+	 "Extent size hint for the image file, 0 to disable"},
+	{.type = OPT_END},
+};
 
-const struct opt file_create_opts[] = {CREATE_OPTS("off|falloc|full", "off, falloc, full")};
-const struct opt host_device_create_opts[] = {CREATE_OPTS("off", "off")};
+const struct opt host_device_create_opts[] = {
+	{"size", 0, OPT_SIZE, OPT_PROTO, NULL, NULL, "Virtual disk size"},
+	{"preallocation", 0, OPT_STR, OPT_PROTO, NULL, "off",
+	 "Preallocation mode (allowed values: off)"},
+	{.type = OPT_END},
+};
 
 static void set_nocow(int fd)
 {
