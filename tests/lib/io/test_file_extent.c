@@ -155,6 +155,7 @@ static uint64_t used(void)
 static void zero_and_space(void **state)
 {
 	static uint8_t zeros[2 << 20];
+	uint64_t before;
 
 	if (!have_holes())
 		skip();
@@ -164,13 +165,15 @@ static void zero_and_space(void **state)
 	write_at(0, 8 * MB);
 	/* allocated zeros keep their place, unmapped ones give it back */
 	assert_int_equal(blk_zero(file, MB, MB, BLK_CHEAP, &err), 0);
+	assert_int_equal(blk_flush(file, &err), 0);
 	assert_true(used() >= 8 * MB);
 	check_bytes("a", MB, zeros, MB);
+	before = used();
 	assert_int_equal(blk_zero(file, 2 * MB, 2 * MB, BLK_UNMAP | BLK_CHEAP, &err), 0);
-	assert_true(used() < 7 * MB);
+	assert_true(used() <= before - 2 * MB);
 	check_bytes("a", 2 * MB, zeros, 2 * MB);
 	assert_int_equal(blk_zero(file, 4 * MB, 2 * MB, BLK_ADVISE, &err), 0);
-	assert_true(used() < 5 * MB);
+	assert_true(used() <= before - 4 * MB);
 	/* past the end: a discard changes nothing, zeros make the file longer */
 	assert_int_equal(blk_zero(file, 8 * MB, 7 * MB, BLK_ADVISE, &err), 0);
 	assert_int_equal(size_of("a"), 8 * MB);
