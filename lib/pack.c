@@ -42,7 +42,7 @@ struct workshop {
 
 static pthread_key_t key;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
-static int key_error;
+static int key_error = -1;
 
 static void workshop_free(void *arg)
 {
@@ -68,6 +68,15 @@ static void workshop_free(void *arg)
 static void key_make(void)
 {
 	key_error = pthread_key_create(&key, workshop_free);
+}
+
+/* The main thread ends without destructors: leak checkers would tell. */
+__attribute__((destructor)) static void main_thread_end(void)
+{
+	struct workshop *w = key_error ? NULL : pthread_getspecific(key);
+
+	if (w && !pthread_setspecific(key, NULL))
+		workshop_free(w);
 }
 
 static struct workshop *workshop_get(struct err *err)
