@@ -251,7 +251,7 @@ static struct blk *open_below(const struct opts *def, const struct node_env *abo
 
 	/* Discards end here only if this node says so: the one above asked for them. */
 	env.io |= IO_UNMAP;
-	if (!p && catalog_format(driver))
+	if (!p && !env.typed && catalog_format(driver))
 		return open_nested(def, &env, err);
 	if (!p) {
 		err_set(err, ENOENT,

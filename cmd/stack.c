@@ -85,10 +85,6 @@ static int remember(struct climb *c, const struct opts *def, struct err *err)
 			return err_set(err, ELOOP,
 				       "The backing chain has a loop: '%s' is in it already",
 				       path);
-	if (c->nseen == CHAIN_MAX)
-		return err_set(err, ELOOP,
-			       "The backing chain is deeper than %d images: '%s' is one more",
-			       CHAIN_MAX, path);
 	c->seen[c->nseen++] = (struct seen){.dev = st.st_dev, .ino = st.st_ino};
 	return 0;
 }
@@ -139,6 +135,18 @@ static int backing_of(const struct opts *def, const struct image *image, struct 
 	return 0;
 }
 
+/* Before the next one is opened. */
+static int check_depth(const struct climb *c, const struct opts *below, struct err *err)
+{
+	const char *path = node_path(below);
+
+	if (c->chain->n < CHAIN_MAX)
+		return 0;
+	return err_set(err, ELOOP,
+		       "The backing chain is deeper than %d images: '%s' is one more",
+		       CHAIN_MAX, path ? path : "the next");
+}
+
 /* As the peer, once a level; but what went wrong must still fit in. */
 static int backing_failed(unsigned level, struct err *err)
 {
@@ -160,7 +168,8 @@ static int climb_down(struct climb *c, const struct opts *def, const struct imag
 		return backing_failed(level, err);
 	if (!below)
 		return 0;
-	next = node_open(below, env, err);
+	if (check_depth(c, below, err) == 0)
+		next = node_open(below, env, err);
 	if (!next || chain_append(c->chain, &next->blk, err) ||
 	    climb_down(c, below, next, env, err))
 		rc = backing_failed(level, err);
