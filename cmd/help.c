@@ -1,8 +1,11 @@
 #include "cmd/help.h"
 
+#include <stdlib.h>
 #include <string.h>
 
+#include "cmd/catalog.h"
 #include "cmd/suggest.h"
+#include "lib/mem.h"
 
 static bool exists(const struct command *cmd)
 {
@@ -43,15 +46,38 @@ static void print_syntax(FILE *to, const struct command *cmd)
 	for (const struct opt *t = cmd->opts; t->type != OPT_END; t++) {
 		if (t->flags & (OPT_HIDDEN | OPT_OURS))
 			continue;
+		fputs(" [", to);
 		if (t->letter)
-			fprintf(to, " [-%c", t->letter);
-		else
-			fprintf(to, " [--%s", t->name);
+			fprintf(to, "-%c%s", t->letter, t->name ? "|" : "");
+		if (t->name)
+			fprintf(to, "--%s", t->name);
 		if (t->arg)
 			fprintf(to, " %s", t->arg);
 		putc(']', to);
 	}
 	fprintf(to, " %s\n", cmd->synopsis);
+}
+
+static int by_word(const void *a, const void *b)
+{
+	return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* Formats and protocols, in one sorted line. */
+static void print_formats(FILE *to)
+{
+	const char *name[64];
+	size_t n = 0;
+
+	for (size_t i = 0; catalog_formats[i] && n < ARRAY_LEN(name); i++)
+		name[n++] = catalog_formats[i]->name;
+	for (size_t i = 0; catalog_protocols[i] && n < ARRAY_LEN(name); i++)
+		name[n++] = catalog_protocols[i]->name;
+	qsort(name, n, sizeof(name[0]), by_word);
+	fputs("Supported formats:", to);
+	for (size_t i = 0; i < n; i++)
+		fprintf(to, " %s", name[i]);
+	putc('\n', to);
 }
 
 static void help_qemu_img(FILE *to)
@@ -71,20 +97,22 @@ static void help_qemu_img(FILE *to)
 	      "Cache modes: none, writeback, writethrough, directsync, unsafe.\n"
 	      "-o help lists the options of a format. COMMAND --help explains a command.\n\n",
 	      to);
+	print_formats(to);
 }
 
 static void help_platter(FILE *to)
 {
 	fputs("platter - create, convert, inspect and check disk images\n\n"
-	      "Usage: platter COMMAND [OPTIONS] ...\n\n"
-	      "Commands:\n",
+	      "Usage: platter COMMAND [OPTIONS] ...\n\n",
 	      to);
 	for (size_t i = 0; commands[i]; i++) {
 		if (!(commands[i]->flags & CMD_HIDDEN))
 			fprintf(to, "  %-12s %s\n", commands[i]->name, commands[i]->summary);
 	}
-	fputs("\nplatter help COMMAND, or COMMAND --help, tells a command's options.\n"
-	      "platter --version tells what is in this build. Called through a link named\n"
+	putc('\n', to);
+	print_formats(to);
+	fputs("\nplatter help COMMAND, or platter COMMAND --help, tells a command's options;\n"
+	      "platter --version what is in this build. Called through a link with the name\n"
 	      "qemu-img, this is qemu-img.\n",
 	      to);
 }

@@ -11,10 +11,11 @@
 
 #include "cmd/help.h"
 #include "cmd/suggest.h"
+#include "lib/pack.h"
 
 const struct command *const commands[] = {
-	&cmd_help,
-	NULL,
+	&cmd_create,  &cmd_info, &cmd_map,	  &cmd_check, &cmd_compare,
+	&cmd_measure, &cmd_help, &cmd_completion, &cmd_man,   NULL,
 };
 
 enum persona cmd_persona = PERSONA_PLATTER;
@@ -141,10 +142,13 @@ struct opts *cmd_parse(const struct command *cmd, int argc, char **argv, int *np
 
 void cmd_version(FILE *to)
 {
+	/* The peer's callers look for a version of the peer's. */
 	if (cmd_persona == PERSONA_QEMU_IMG)
 		fputs("qemu-img version 7.2.22 (Platter " PLATTER_VERSION ")\n", to);
 	else
 		fputs("platter " PLATTER_VERSION "\n", to);
+	fprintf(to, "Deflate by %s, %s zstd\n", pack_deflate_library(),
+		pack_has(CODEC_ZSTD) ? "with" : "without");
 }
 
 /* The standard options, which stand before the command. -1: go on; else the exit code. */
