@@ -220,7 +220,7 @@ static int raw_probe(const uint8_t *head, size_t n, uint64_t size)
 static int raw_create_check(const struct opts *opts, uint64_t *size, struct err *err)
 {
 	if (*size > INT64_MAX - (SECTOR - 1))
-		return err_set(err, EFBIG, "Image size must be less than 8 EiB!");
+		return err_set(err, EFBIG, "The image size is too large for file format 'raw'");
 	*size = round_up(*size, SECTOR);
 	return 0;
 }
