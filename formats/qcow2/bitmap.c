@@ -132,14 +132,15 @@ int qcow2_bitmaps_read(const struct qcow2 *q, struct qcow2_bitmap **list, size_t
 {
 	const struct qcow2_extra *x = &q->extra;
 	AUTO_FREE uint8_t *dir = NULL;
+	uint64_t file_end;
 
 	*list = NULL;
 	*n = 0;
 	if (!x->has_bitmaps || !(q->h.autoclear & QCOW2_AUTOCLEAR_BITMAPS))
 		return 0;
 	/* header.c has bounded the size to 64 MiB and the count to 65535 */
-	if (x->bitmap_dir_off > q->file_size ||
-	    x->bitmap_dir_size > q->file_size - x->bitmap_dir_off)
+	file_end = round_up(q->file_size, q->cluster_size);
+	if (x->bitmap_dir_off > file_end || x->bitmap_dir_size > file_end - x->bitmap_dir_off)
 		return err_set(err, EINVAL,
 			       "The bitmap directory at %#" PRIx64 " (%" PRIu64
 			       " bytes) is beyond the end of the file",

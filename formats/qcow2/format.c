@@ -22,4 +22,6 @@ const struct format format_qcow2 = {
 	.caps = FORMAT_CREATE | FORMAT_WRITE | FORMAT_BACKING | FORMAT_PACK,
 	.probe = qcow2_probe,
 	.open = qcow2_open,
+	.check = qcow2_check,
+	.measure = qcow2_measure,
 };

@@ -1,0 +1,453 @@
+/*
+ * The refcount table and blocks: docs/interop/qcow2.rst, section "Host cluster
+ * management"; and their comparison with what was counted.
+ */
+#include "formats/qcow2/check.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/bytes.h"
+#include "lib/mem.h"
+#include "lib/pool.h"
+
+#define REFTABLE_MASK (~UINT64_C(0x1ff))
+
+enum {
+	BATCH = 512 << 10, /* bytes of refcount blocks in a job */
+	LANE = 64,	   /* cells compared at a time: a constant, for the compiler */
+};
+
+/* ---- the table -------------------------------------------------------------------- */
+
+static int keep_entries(struct checker *k, void *arg, uint64_t first, const uint8_t *p,
+			size_t n, struct err *err)
+{
+	for (size_t i = 0; i < n; i++)
+		k->reftable[first + i] = get_be64(p + 8 * i);
+	return 0;
+}
+
+static int load_reftable(struct checker *k, struct err *err)
+{
+	uint64_t off = k->q->h.reftable_off;
+	uint64_t len = (uint64_t)k->q->h.reftable_cl << k->bits; /* <= 8 MiB: header.c */
+
+	if (off >= k->file_size)
+		return 0;
+	k->nreftable = MIN(len, round_up(k->file_size - off, 8)) / 8;
+	k->reftable = calloc(k->nreftable + 1, sizeof(*k->reftable));
+	if (!k->reftable)
+		return err_nomem(err, k->nreftable * 8, "the refcount table");
+	return check_entries(k, "refcount table", off, k->nreftable, false, keep_entries, NULL,
+			     err);
+}
+
+static int reftable_entry(struct checker *k, uint64_t i, struct err *err)
+{
+	uint64_t v = k->reftable[i], off = v & REFTABLE_MASK, count;
+
+	if (v & ~REFTABLE_MASK) {
+		check_error(k, "ERROR refcount table entry %" PRIu64 " has reserved bits set",
+			    i);
+		return 0;
+	}
+	if (off % k->cluster) {
+		check_error(k,
+			    "ERROR refcount block %" PRIu64
+			    " is not cluster aligned; refcount table entry corrupted",
+			    i);
+		return 0;
+	}
+	if (off >> k->bits >= k->nb_cl) {
+		check_error(k, "ERROR refcount block %" PRIu64 " is outside image", i);
+		return 0;
+	}
+	if (check_region(k, off, k->cluster, 1, 0, err) < 0)
+		return -1;
+	count = counts_get(&k->counts, off >> k->bits);
+	if (count != 1)
+		check_error(k, "ERROR refcount block %" PRIu64 " refcount=%" PRIu64, i, count);
+	return 0;
+}
+
+int check_reftable(struct checker *k, struct err *err)
+{
+	if (check_region(k, k->q->h.reftable_off, (uint64_t)k->q->h.reftable_cl << k->bits, 1,
+			 0, err) < 0 ||
+	    load_reftable(k, err) < 0)
+		return -1;
+	for (uint64_t i = 0; i < k->nreftable; i++)
+		if (k->reftable[i] && reftable_entry(k, i, err) < 0)
+			return -1;
+	return 0;
+}
+
+/* ---- refcounts on disk ------------------------------------------------------------ */
+
+/* The block of an index: an offset, UINT64_MAX for none; false: there is a wrong one. */
+static bool block_of(const struct checker *k, uint64_t i, uint64_t *off)
+{
+	*off = i < k->nreftable ? k->reftable[i] & REFTABLE_MASK : 0;
+	if (*off % k->cluster)
+		return false;
+	if (*off == 0)
+		*off = UINT64_MAX;
+	return true;
+}
+
+static uint64_t refcount_at(const uint8_t *block, uint64_t i, unsigned order)
+{
+	unsigned width = 1u << order;
+
+	switch (order) {
+	case 3:
+		return block[i];
+	case 4:
+		return get_be16(block + 2 * i);
+	case 5:
+		return get_be32(block + 4 * i);
+	case 6:
+		return get_be64(block + 8 * i);
+	}
+	return block[i * width / 8] >> (i * width % 8) & ((1u << width) - 1);
+}
+
+/* ---- comparing -------------------------------------------------------------------- */
+
+/* What a stretch of clusters says: `any` in use at all; `bad` a difference, or a copied
+ * flag that does not fit. */
+struct verdict {
+	unsigned any, bad;
+};
+
+static inline void compare_cell(uint64_t disk, unsigned cell, struct verdict *v)
+{
+	unsigned count = cell & CELL_COUNT;
+
+	v->any |= (disk | count) != 0;
+	v->bad |= disk != count || count == CELL_COUNT ||
+		  (cell & (disk == 1 ? CELL_SHARED : CELL_COPIED)) != 0;
+}
+
+/* The same for LANE cells and 16-bit refcounts, without a branch. */
+static void compare_lane(const uint8_t *block, const uint16_t *cell, struct verdict *v)
+{
+	uint16_t disk[LANE], any = 0, bad = 0;
+
+	memcpy(disk, block, sizeof(disk));
+	for (int i = 0; i < LANE; i++) {
+		uint16_t d = be16toh(disk[i]), c = cell[i];
+		uint16_t one = (uint16_t) - (d == 1);
+
+		any |= d | c;
+		bad |= (d ^ c) & CELL_COUNT;
+		bad |= d & (uint16_t)~CELL_COUNT;
+		bad |= c & ((one & CELL_SHARED) | (~one & CELL_COPIED));
+		bad |= (uint16_t) - ((c & CELL_COUNT) == CELL_COUNT);
+	}
+	v->any |= any;
+	v->bad |= bad;
+}
+
+static bool all_zero(const uint8_t *p, size_t n)
+{
+	return n == 0 || (p[0] == 0 && memcmp(p, p + 1, n - 1) == 0);
+}
+
+/* n clusters from cl on, all in one leaf; `at` is the place of the first in the block. */
+static void compare_part(const struct checker *k, const uint8_t *block, uint64_t at,
+			 uint64_t cl, unsigned n, struct verdict *v)
+{
+	static const uint16_t none[CELLS];
+	const uint16_t *leaf = counts_leaf(&k->counts, cl);
+	unsigned order = k->q->h.refcount_order, i = 0;
+	const uint16_t *cell = leaf ? leaf + cl % CELLS : none;
+
+	if (!leaf && order >= 3 && all_zero(block + (at << (order - 3)), n << (order - 3)))
+		return;
+	if (order == 4)
+		for (; i + LANE <= n; i += LANE)
+			compare_lane(block + 2 * (at + i), cell + i, v);
+	for (; i < n; i++)
+		compare_cell(refcount_at(block, at + i, order), cell[i], v);
+}
+
+/* ---- jobs ------------------------------------------------------------------------- */
+
+struct block_part {
+	uint64_t index;
+	uint64_t end; /* one past the last part with clusters in use */
+	bool bad;
+};
+
+struct block_work {
+	struct checker *k;
+	struct check_bufs bufs;
+	size_t per_job;
+	bool holes;
+};
+
+struct block_job {
+	struct pool_job job;
+	struct block_work *w;
+	struct check_buf *buf;
+	size_t n;
+	/* in buf->more */
+	struct block_part *part;
+	uint64_t *off;
+	int *error;
+};
+
+static void compare_block(const struct checker *k, const uint8_t *block, struct block_part *p)
+{
+	uint64_t first = p->index << k->q->refblock_bits;
+	uint64_t end = MIN(k->nb_cl, first + (UINT64_C(1) << k->q->refblock_bits));
+
+	for (uint64_t cl = first, n; cl < end; cl += n) {
+		struct verdict v = {0, 0};
+
+		n = MIN(end - cl, CELLS - cl % CELLS);
+		compare_part(k, block, cl - first, cl, (unsigned)n, &v);
+		if (v.any)
+			p->end = cl + n;
+		if (v.bad)
+			p->bad = true;
+	}
+}
+
+static int block_run(struct pool_job *job, struct err *err)
+{
+	struct block_job *j = (struct block_job *)job;
+	const struct checker *k = j->w->k;
+
+	for (size_t i = 0; i < j->n; i++) {
+		j->part[i].bad = !block_of(k, j->part[i].index, &j->off[i]);
+		j->part[i].end = 0;
+		if (j->part[i].bad)
+			j->off[i] = UINT64_MAX;
+	}
+	check_read_clusters(k, j->off, j->n, j->w->holes, j->buf->data, j->error);
+	for (size_t i = 0; i < j->n; i++) {
+		if (!j->part[i].bad && !j->error[i])
+			compare_block(k, j->buf->data + (i << k->bits), &j->part[i]);
+		if (j->error[i])
+			j->part[i].bad = true;
+	}
+	return 0;
+}
+
+/* One cluster that is not as it should be, or next to such a one. */
+static int tell(struct checker *k, uint64_t cl, uint64_t disk, struct err *err)
+{
+	uint64_t count = counts_get(&k->counts, cl), *at;
+
+	if (disk == count)
+		return 0;
+	if (disk > count) {
+		check_say(k,
+			  "Leaked cluster %" PRIu64 " refcount=%" PRIu64 " reference=%" PRIu64,
+			  cl, disk, count);
+		k->c->leaks++;
+	} else {
+		check_error(k,
+			    "ERROR cluster %" PRIu64 " refcount=%" PRIu64 " reference=%" PRIu64,
+			    cl, disk, count);
+	}
+	if (count == 0)
+		return 0;
+	at = map_at(&k->disk, cl, NULL);
+	if (!at)
+		return err_nomem(err, k->disk.room * 32, "refcounts");
+	*at = disk;
+	return 0;
+}
+
+static int tell_block(struct checker *k, const uint8_t *block, uint64_t first, uint64_t end,
+		      struct err *err)
+{
+	unsigned order = k->q->h.refcount_order;
+
+	for (uint64_t cl = first; cl < end; cl++) {
+		const uint16_t *leaf = counts_leaf(&k->counts, cl);
+		uint64_t disk = refcount_at(block, cl - first, order);
+		struct verdict v = {0, 0};
+
+		compare_cell(disk, leaf ? leaf[cl % CELLS] : 0, &v);
+		if (!v.bad)
+			continue;
+		if (leaf && leaf[cl % CELLS] & (CELL_COPIED | CELL_SHARED))
+			k->copied = true;
+		if (tell(k, cl, disk, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static void tell_unreadable(struct checker *k, uint64_t i, uint64_t first, uint64_t end,
+			    int error)
+{
+	uint64_t off = k->reftable[i] & REFTABLE_MASK;
+
+	if (off % k->cluster && !k->said_unaligned) {
+		k->said_unaligned = true;
+		check_say(k,
+			  "qcow2: Image is corrupt: Refblock offset %#" PRIx64
+			  " unaligned (reftable index: %#" PRIx64
+			  "); further non-fatal corruption events will be suppressed",
+			  off, i);
+	}
+	for (uint64_t cl = first; cl < end; cl++)
+		check_say(k, "Can't get refcount for cluster %" PRIu64 ": %s", cl,
+			  strerror(error ? error : EIO));
+	k->c->check_errors += end - first;
+}
+
+static int block_commit(struct pool_job *job, struct err *err)
+{
+	struct block_job *j = (struct block_job *)job;
+	struct checker *k = j->w->k;
+
+	for (size_t i = 0; i < j->n; i++) {
+		const struct block_part *p = &j->part[i];
+		const uint8_t *block = j->buf->data + (i << k->bits);
+		uint64_t first = p->index << k->q->refblock_bits, cl = p->end, off;
+		uint64_t end = MIN(k->nb_cl, first + (UINT64_C(1) << k->q->refblock_bits));
+
+		if (!block_of(k, p->index, &off) || j->error[i]) {
+			tell_unreadable(k, p->index, first, end, j->error[i]);
+			continue;
+		}
+		while (cl > first && !counts_get(&k->counts, cl - 1) &&
+		       !refcount_at(block, cl - 1 - first, k->q->h.refcount_order))
+			cl--;
+		if (cl > first)
+			k->end_cl = cl - 1;
+		if (p->bad && tell_block(k, block, first, end, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static void block_done(struct pool_job *job)
+{
+	struct block_job *j = (struct block_job *)job;
+
+	check_buf_give(&j->w->bufs, j->buf);
+	free(j);
+}
+
+static const struct pool_steps block_steps = {
+	.run = block_run,
+	.commit = block_commit,
+	.done = block_done,
+};
+
+static struct block_job *block_job(struct block_work *w, struct err *err)
+{
+	struct block_job *j = calloc(1, sizeof(*j));
+
+	if (!j) {
+		err_nomem(err, sizeof(*j), "a job");
+		return NULL;
+	}
+	j->buf = check_buf_take(&w->bufs, err);
+	if (!j->buf) {
+		free(j);
+		return NULL;
+	}
+	j->job.steps = &block_steps;
+	j->w = w;
+	j->part = j->buf->more;
+	j->off = (uint64_t *)(j->part + w->per_job);
+	j->error = (int *)(j->off + w->per_job);
+	return j;
+}
+
+/* The first index >= i of a block that is there, or has counted clusters. */
+static uint64_t next_index(const struct checker *k, uint64_t i)
+{
+	uint64_t cl = i << k->q->refblock_bits;
+	uint64_t counted = counts_next(&k->counts, cl);
+
+	counted = counted == UINT64_MAX ? counted : counted >> k->q->refblock_bits;
+	while (i < k->nreftable && i < counted && !k->reftable[i])
+		i++;
+	return i < k->nreftable && i <= counted ? i : counted;
+}
+
+static int submit_blocks(struct block_work *w, struct pool *pool, struct err *err)
+{
+	struct checker *k = w->k;
+	uint64_t last = (k->nb_cl - 1) >> k->q->refblock_bits;
+	struct block_job *j = NULL;
+
+	for (uint64_t i = next_index(k, 0); i <= last; i = next_index(k, i + 1)) {
+		if (!j)
+			j = block_job(w, err);
+		if (!j)
+			return -1;
+		j->part[j->n++].index = i;
+		if (j->n < w->per_job)
+			continue;
+		if (pool_submit(pool, &j->job, err) < 0)
+			return -1;
+		j = NULL;
+	}
+	return j ? pool_submit(pool, &j->job, err) : 0;
+}
+
+int check_refcounts(struct checker *k, struct err *err)
+{
+	struct block_work w = {.k = k, .per_job = MAX(1, BATCH >> k->bits)};
+	int64_t on_disk = blk_disk_usage(k->file);
+	struct pool *pool;
+	uint64_t bytes;
+	unsigned threads;
+	int ret;
+
+	if (k->nb_cl == 0)
+		return 0;
+	bytes = MIN(k->nreftable, ((k->nb_cl - 1) >> k->q->refblock_bits) + 1) << k->bits;
+	threads = check_threads(bytes);
+	w.holes = on_disk >= 0 && bytes > (uint64_t)on_disk;
+	pool = pool_new(threads, 2 * threads + 1, err);
+	if (!pool)
+		return -1;
+	check_bufs_init(&w.bufs, w.per_job << k->bits,
+			w.per_job * (sizeof(struct block_part) + 2 * sizeof(uint64_t)));
+	ret = submit_blocks(&w, pool, err);
+	if (ret == 0)
+		ret = pool_drain(pool, err);
+	pool_free(pool);
+	check_bufs_free(&w.bufs);
+	return ret;
+}
+
+bool check_disk_refcount(struct checker *k, uint64_t cl, uint64_t *out)
+{
+	AUTO_FREE uint8_t *block = NULL;
+	const uint64_t *differs;
+	struct err err;
+	uint64_t off, at = cl & ((UINT64_C(1) << k->q->refblock_bits) - 1);
+
+	if (!block_of(k, cl >> k->q->refblock_bits, &off))
+		return false;
+	if (cl < k->nb_cl) {
+		differs = map_find(&k->disk, cl);
+		*out = differs ? *differs : counts_get(&k->counts, cl);
+		return true;
+	}
+	/* past what was compared: rare, in images that were cut short */
+	*out = 0;
+	if (off >= k->file_size)
+		return true;
+	block = mem_alloc(k->cluster);
+	if (!block || !check_spend(k, k->cluster) ||
+	    blk_pread(k->file, block, k->cluster, off, &err) < 0)
+		return false;
+	*out = refcount_at(block, at, k->q->h.refcount_order);
+	return true;
+}
