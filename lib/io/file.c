@@ -118,11 +118,20 @@ fail:
 	return -1;
 }
 
+/* As opts_choice, in the words that the peer has for drivers' options. */
+static int choice(const struct opts *opts, const char *key, const char *choices, int *out,
+		  struct err *err)
+{
+	if (opts_choice(opts, key, choices, out, err))
+		return err_set(err, EINVAL, "invalid parameter value: %s", opts_get(opts, key));
+	return 0;
+}
+
 int file_get_locking(const struct opts *opts, enum file_locking *out, struct err *err)
 {
 	int i = LOCKING_AUTO;
 
-	if (opts && opts_choice(opts, "locking", "auto|on|off", &i, err))
+	if (choice(opts, "locking", "auto|on|off", &i, err))
 		return -1;
 	*out = (enum file_locking)i;
 	return 0;
@@ -132,7 +141,7 @@ static int get_aio(const struct opts *opts, unsigned flags, struct err *err)
 {
 	int i = 0;
 
-	if (opts_choice(opts, "aio", "threads|native|io_uring", &i, err))
+	if (choice(opts, "aio", "threads|native|io_uring", &i, err))
 		return -1;
 	if (i == 1 && !(flags & IO_DIRECT))
 		return err_set(err, EINVAL,

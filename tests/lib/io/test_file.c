@@ -6,6 +6,8 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include "lib/io/file.h"
+
 static void sizes_are_exact(void **state)
 {
 	static const uint64_t size[] = {0, 1, 511, 512, 1000, 5ull << 30, (3ull << 40) + 7};
@@ -108,6 +110,24 @@ static void failed_writes_say_where(void **state)
 	close_ok(b);
 }
 
+/* The kernel tells of lost writes once. We do not forget. */
+static void a_failed_sync_stays(void **state)
+{
+	struct blk *b;
+
+	assert_int_equal(io_file_new("a", 0, &b, &err), 0);
+	assert_int_equal(blk_flush(b, &err), 0);
+	((struct file *)b)->flush_error = EIO;
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(blk_flush(b, &err), -1);
+		assert_int_equal(err.num, EIO);
+		assert_string_equal(err.text, "Could not sync 'a': Input/output error");
+	}
+	assert_int_equal(io_file_publish(b, &err), -1);
+	close_ok(b);
+	assert_int_equal(access("a", F_OK), -1);
+}
+
 static void refused(const struct protocol *p, const char *name, unsigned flags,
 		    const char *more, const char *text)
 {
@@ -165,8 +185,8 @@ static void options_are_checked(void **state)
 	struct blk *b;
 
 	make_file("f", 1);
-	assert_null(scratch_open(&io_file, "f", 0, "locking=x"));
-	assert_null(scratch_open(&io_file, "f", 0, "aio=x"));
+	refused(&io_file, "f", 0, "locking=x", "invalid parameter value: x");
+	refused(&io_file, "f", 0, "aio=x", "invalid parameter value: x");
 	refused(&io_file, "f", 0, "aio=native",
 		"aio=native was specified, but it requires cache.direct=on, "
 		"which was not specified.");
@@ -365,6 +385,7 @@ int main(void)
 		cmocka_unit_test_teardown(writes_and_grows, scratch_empty),
 		cmocka_unit_test_teardown(readers_do_not_write, scratch_empty),
 		cmocka_unit_test_teardown(failed_writes_say_where, scratch_empty),
+		cmocka_unit_test_teardown(a_failed_sync_stays, scratch_empty),
 		cmocka_unit_test_teardown(what_is_no_file, scratch_empty),
 		cmocka_unit_test_teardown(terminals_are_refused, scratch_empty),
 		cmocka_unit_test_teardown(options_are_checked, scratch_empty),
