@@ -32,12 +32,15 @@ test_src := $(sort $(wildcard tests/*/test_*.c tests/*/*/test_*.c))
 test_kit := $(sort $(filter-out $(test_src),$(wildcard tests/lib/*.c)))
 fuzz_src := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 sh_tests := $(sort $(wildcard tests/cli/*.t tests/interop/*.t))
-man_src := $(sort $(wildcard man/*.1))
+page_src := $(sort $(wildcard man/*.1.in))
+shells := bash zsh fish
 
 lib_obj := $(lib_src:%.c=$(BUILD)/%.o)
 cmd_obj := $(cmd_src:%.c=$(BUILD)/%.o)
 test_bin := $(test_src:%.c=$(BUILD)/%)
 fuzz_bin := $(fuzz_src:%.c=$(BUILD)/%)
+pages := $(page_src:%.in=$(BUILD)/%)
+completions := $(shells:%=$(BUILD)/completion/%)
 kit_obj := $(test_kit:%.c=$(BUILD)/%.o)
 obj := $(lib_obj) $(cmd_obj) $(kit_obj) $(BUILD)/cmd/main.o $(test_bin:=.o) $(fuzz_bin:=.o)
 
@@ -47,7 +50,7 @@ WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -W
 all_cflags = -std=gnu17 -pthread $(WARN) $(CFLAGS)
 
 # The rest of this part asks the machine; targets that build nothing need no answer.
-lazy := help deps deps-build deps-dev clean dist uninstall lint
+lazy := help deps deps-build deps-dev clean dist uninstall
 ifneq ($(filter-out $(lazy),$(or $(MAKECMDGOALS),all)),)
 
 probe := $(shell for p in $(required) $(optional); do $(PKG_CONFIG) --exists $$p 2>/dev/null && \
@@ -109,6 +112,23 @@ $(BUILD)/tests/%: $(BUILD)/tests/%.o $(BUILD)/libkit.a $(BUILD)/libcmd.a $(BUILD
 	$(call say,LD $@)
 	$(Q)$(CC) $(all_cflags) $(all_ldflags) -o $@ $^ $(LIBS) -lcmocka
 
+# Manual pages and completion scripts: what the option tables know comes from them.
+$(BUILD)/man/platter.1: man/platter.1.in $(BUILD)/platter
+	@mkdir -p $(@D)
+	$(call say,MAN $@)
+	$(Q)$(BUILD)/platter man <$< >$@
+
+$(BUILD)/man/platter-%.1: man/platter-%.1.in $(BUILD)/platter
+	@mkdir -p $(@D)
+	$(call say,MAN $@)
+	$(Q)$(BUILD)/platter man $* <$< >$@
+
+$(completions): $(BUILD)/completion/%: $(BUILD)/platter
+	@mkdir -p $(@D)
+	$(Q)$(BUILD)/platter completion $* >$@
+
+docs: $(pages) $(completions) ## manual pages and completion scripts, in build/
+
 # Tests. `make check T=tests/cli/info.t` runs one; a unit is T=build/tests/lib/test_pool.
 T ?= $(test_bin) $(sh_tests)
 
@@ -147,8 +167,8 @@ fuzz: ## libFuzzer on the parsers: FUZZ_SECONDS=60 in all
 fuzz-run: $(fuzz_bin)
 	$(Q)BUILD=$(BUILD) tests/fuzz/run $(FUZZ_SECONDS) $(fuzz_bin)
 
-lint: ## layers, banned words, format, cppcheck, shellcheck, manual pages
-	$(Q)tests/lint/run
+lint: docs ## layers, banned words, format, cppcheck, shellcheck, manual pages
+	$(Q)BUILD=$(BUILD) tests/lint/run
 
 bench: all ## times against the installed qemu-img
 	$(Q)PLATTER=$(BUILD)/platter tests/bench/run
@@ -159,19 +179,23 @@ demo: all ## the main job on a disk made here, step by step
 static: ## one static binary: build-static/platter
 	+$(Q)$(MAKE) --no-print-directory all BUILD=build-static STATIC=1
 
-install: all ## DESTDIR= PREFIX=/usr/local; LINKS=1: also as qemu-img
-	$(INSTALL) -d $(DESTDIR)$(BINDIR)
-	$(INSTALL) -m 755 $(BUILD)/platter $(DESTDIR)$(BINDIR)/platter
+# Where the shells look, in the order of $(shells).
+completion_dest := bash-completion/completions/platter zsh/site-functions/_platter \
+	fish/vendor_completions.d/platter.fish
+
+install: all docs ## DESTDIR= PREFIX=/usr/local; LINKS=1: also as qemu-img
+	$(INSTALL) -D -m 755 $(BUILD)/platter $(DESTDIR)$(BINDIR)/platter
 	$(if $(LINKS),ln -sf platter $(DESTDIR)$(BINDIR)/qemu-img)
-ifneq ($(man_src),)
-	$(INSTALL) -d $(DESTDIR)$(DATADIR)/man/man1
-	$(INSTALL) -m 644 $(man_src) $(DESTDIR)$(DATADIR)/man/man1
-endif
+	$(if $(pages),$(INSTALL) -d $(DESTDIR)$(DATADIR)/man/man1)
+	$(if $(pages),$(INSTALL) -m 644 $(pages) $(DESTDIR)$(DATADIR)/man/man1)
+	$(Q)set -e; set -- $(completion_dest); for s in $(shells); do \
+		$(INSTALL) -D -m 644 $(BUILD)/completion/$$s $(DESTDIR)$(DATADIR)/$$1; shift; done
 
 uninstall: ## what install put there
-	rm -f $(DESTDIR)$(BINDIR)/platter
-	rm -f $(addprefix $(DESTDIR)$(DATADIR)/man/man1/,$(notdir $(man_src)))
-	[ "$$(readlink $(DESTDIR)$(BINDIR)/qemu-img)" != platter ] || rm $(DESTDIR)$(BINDIR)/qemu-img
+	rm -f $(DESTDIR)$(BINDIR)/platter $(addprefix $(DESTDIR)$(DATADIR)/,$(completion_dest))
+	rm -f $(addprefix $(DESTDIR)$(DATADIR)/man/man1/,$(notdir $(pages)))
+	if [ "$$(readlink $(DESTDIR)$(BINDIR)/qemu-img)" = platter ]; then \
+		rm $(DESTDIR)$(BINDIR)/qemu-img; fi
 
 dist: ## platter-$(VERSION).tar.gz of what is committed
 	git archive --prefix=platter-$(VERSION)/ HEAD | gzip -9n >platter-$(VERSION).tar.gz
@@ -200,7 +224,7 @@ help: ## this list
 	@echo "Variables: CC CFLAGS LDFLAGS PREFIX DESTDIR BUILD JOBS V=1 T=TEST FUZZ_SECONDS LINKS=1"
 
 comma := ,
-.PHONY: all check check-asan check-ubsan check-tsan valgrind fuzz fuzz-run lint bench demo \
+.PHONY: all check check-asan check-ubsan check-tsan valgrind fuzz fuzz-run lint bench demo docs \
 	static install uninstall dist deps deps-build deps-dev clean help
 .SECONDARY:
 .DELETE_ON_ERROR:
