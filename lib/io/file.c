@@ -17,16 +17,18 @@
 
 static const struct blk_ops file_ops, device_ops;
 
-int file_open_flags(unsigned flags)
+int file_open_at(int dir, const char *name, unsigned flags, int more)
 {
-	/* O_NONBLOCK: a FIFO would wait for its other end; it means nothing to files */
-	int o = O_CLOEXEC | O_NONBLOCK | O_NOCTTY | (flags & IO_WRITE ? O_RDWR : O_RDONLY);
+	int o = O_CLOEXEC | O_NOCTTY | (flags & IO_WRITE ? O_RDWR : O_RDONLY) | more, fd;
 
 	if (flags & IO_DIRECT)
 		o |= O_DIRECT;
 	if ((flags & (IO_DSYNC | IO_WRITE)) == (IO_DSYNC | IO_WRITE))
 		o |= O_DSYNC;
-	return o;
+	/* A FIFO would wait for its other end. To files it means only that somebody's lease
+	 * (a file server's) is not waited for. */
+	fd = openat(dir, name, o | O_NONBLOCK, 0644);
+	return fd < 0 && errno == EAGAIN ? openat(dir, name, o, 0644) : fd;
 }
 
 int file_bad_kind(mode_t mode, const char *name, struct err *err)
@@ -180,7 +182,7 @@ static int open_any(const struct opts *opts, unsigned flags, struct file **out, 
 		return err_set(err, EINVAL, "The 'file' block driver requires a file name");
 	if (file_get_locking(opts, &lock.mode, err) || get_aio(opts, flags, err))
 		return -1;
-	fd = open(name, file_open_flags(flags));
+	fd = file_open_at(AT_FDCWD, name, flags, 0);
 	if (fd < 0)
 		return open_failed(name, flags, err);
 	if (fstat(fd, &st) < 0) {

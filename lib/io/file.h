@@ -68,8 +68,8 @@ int file_from_fd(int fd, const struct stat *st, const char *name, unsigned flags
 /* Refuses what is not a file or a disk: directories, FIFOs, sockets, terminals. */
 int file_check_kind(int fd, const struct stat *st, const char *name, enum file_kind *kind,
 		    struct err *err);
-/* O_* for IO_*. Never blocks in open, whatever is there. */
-int file_open_flags(unsigned flags);
+/* openat for IO_* flags and `more` of O_*. Does not hang on what is no file. */
+int file_open_at(int dir, const char *name, unsigned flags, int more);
 /* "'file' driver requires 'NAME' to be a regular file", with the reason. */
 int file_bad_kind(mode_t mode, const char *name, struct err *err);
 /* Reads the locking option. */

@@ -124,7 +124,7 @@ int file_create(const struct opts *opts, uint64_t size, enum blk_prealloc preall
 		return err_set(err, EINVAL, "The 'file' block driver requires a file name");
 	if (file_get_locking(opts, &locking, err))
 		return -1;
-	fd = open(name, file_open_flags(IO_WRITE) | O_CREAT, 0644);
+	fd = file_open_at(AT_FDCWD, name, IO_WRITE, O_CREAT);
 	if (fd < 0)
 		return err_sys(err, "Could not create '%s'", name);
 	if (fstat(fd, &st) < 0) {

@@ -15,7 +15,6 @@
 
 #include "lib/mem.h"
 
-#define MODE	  0644
 #define TRIES	  100
 #define LINKS_MAX 40
 
@@ -135,17 +134,18 @@ static char *hidden_name(const char *name)
 /* Opens the new file: nameless, or under a hidden name where that is not to be had. */
 static int open_new(struct file_target *t, unsigned flags)
 {
-	int o = file_open_flags(flags | IO_WRITE), fd = -1;
+	int fd = -1;
 
+	flags |= IO_WRITE;
 	/* without /proc it could not be given a name later */
 	if (access("/proc/self/fd", F_OK) == 0)
-		fd = openat(t->dir, ".", o | O_TMPFILE, MODE);
+		fd = file_open_at(t->dir, ".", flags, O_TMPFILE);
 	for (int i = 0; fd < 0 && i < TRIES; i++) {
 		char *name = hidden_name(t->name);
 
 		if (!name)
 			return -1;
-		fd = openat(t->dir, name, o | O_CREAT | O_EXCL, MODE);
+		fd = file_open_at(t->dir, name, flags, O_CREAT | O_EXCL);
 		if (fd >= 0) {
 			t->hidden = name;
 		} else {
@@ -284,7 +284,7 @@ static int over_existing(int fd, const char *path, unsigned flags, struct blk **
 int io_file_new(const char *path, unsigned flags, struct blk **out, struct err *err)
 {
 	struct file_target *t;
-	int fd = open(path, file_open_flags(flags | IO_WRITE));
+	int fd = file_open_at(AT_FDCWD, path, flags | IO_WRITE, 0);
 
 	if (fd >= 0)
 		return over_existing(fd, path, flags, out, err);

@@ -180,6 +180,30 @@ static void terminals_are_refused(void **state)
 	close(tty);
 }
 
+static int leased = -1;
+
+static void give_up_lease(int sig)
+{
+	fcntl(leased, F_SETLEASE, F_UNLCK);
+}
+
+/* A file server that has the file leased gives it up when asked, which takes a moment. */
+static void leases_are_waited_for(void **state)
+{
+	struct blk *b;
+
+	make_file("a", 1);
+	signal(SIGIO, give_up_lease);
+	leased = open("a", O_RDONLY);
+	if (fcntl(leased, F_SETLEASE, F_RDLCK))
+		skip();
+	b = open_file("a", IO_WRITE);
+	assert_non_null(b);
+	close_ok(b);
+	close(leased);
+	signal(SIGIO, SIG_DFL);
+}
+
 static void options_are_checked(void **state)
 {
 	struct blk *b;
@@ -388,6 +412,7 @@ int main(void)
 		cmocka_unit_test_teardown(a_failed_sync_stays, scratch_empty),
 		cmocka_unit_test_teardown(what_is_no_file, scratch_empty),
 		cmocka_unit_test_teardown(terminals_are_refused, scratch_empty),
+		cmocka_unit_test_teardown(leases_are_waited_for, scratch_empty),
 		cmocka_unit_test_teardown(options_are_checked, scratch_empty),
 		cmocka_unit_test_teardown(devices_without_contents, scratch_empty),
 		cmocka_unit_test_teardown(the_kernel_may_copy, scratch_empty),
