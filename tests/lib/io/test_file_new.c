@@ -1,6 +1,7 @@
 #include "tests/lib/io/scratch.h"
 
 #include <dirent.h>
+#include <sched.h>
 #include <sys/mount.h>
 #include <sys/wait.h>
 #include <sys/xattr.h>
@@ -192,6 +193,49 @@ static void locked_folder(void **state)
 	assert_int_equal(status, 0);
 }
 
+static void hidden_names(void)
+{
+	struct blk *b = new_file("a", 0);
+
+	assert_non_null(b);
+	write_all(b, "one");
+	assert_int_equal(entries("."), 1);
+	assert_int_equal(access("a", F_OK), -1);
+	close_ok(b);
+	assert_int_equal(entries("."), 0);
+	for (int round = 0; round < 2; round++) {
+		b = new_file("a", 0);
+		write_all(b, round ? "two" : "one");
+		assert_int_equal(entries("."), 1 + round);
+		assert_int_equal(io_file_publish(b, &err), 0);
+		close_ok(b);
+		check_bytes("a", 0, round ? "two" : "one", 3);
+		assert_int_equal(entries("."), 1);
+	}
+}
+
+/* Without /proc a nameless file could not be given its name. */
+static void without_proc(void **state)
+{
+	int status = -1;
+	pid_t pid;
+
+	if (geteuid() != 0)
+		skip();
+	pid = fork();
+	if (pid == 0) {
+		if (unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
+		    mount("none", "/proc", "tmpfs", 0, NULL))
+			_exit(77);
+		hidden_names();
+		_exit(0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
+		skip();
+	assert_int_equal(status, 0);
+}
+
 static void links_are_followed(void **state)
 {
 	char to[20] = "";
@@ -300,6 +344,7 @@ int main(void)
 		cmocka_unit_test_teardown(in_place, scratch_empty),
 		cmocka_unit_test_teardown(mounted_on, scratch_empty),
 		cmocka_unit_test_teardown(locked_folder, scratch_empty),
+		cmocka_unit_test_teardown(without_proc, scratch_empty),
 		cmocka_unit_test_teardown(links_are_followed, scratch_empty),
 		cmocka_unit_test_teardown(what_cannot_be, scratch_empty),
 		cmocka_unit_test_teardown(made_meanwhile, scratch_empty),
