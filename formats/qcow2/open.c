@@ -219,6 +219,7 @@ const struct blk_ops qcow2_ops = {
 	.by_extent = true,
 	.pread = qcow2_pread,
 	.extent = qcow2_extent,
+	.hollow = qcow2_hollow,
 	.pack = qcow2_pack,
 	.unpack = qcow2_unpack,
 	.close = qcow2_close,

@@ -247,6 +247,10 @@ int qcow2_check(struct image *image, struct check *c, struct err *err);
 int qcow2_measure(const struct opts *opts, uint64_t size, struct blk *src, struct measure *out,
 		  struct err *err);
 
+/* ---- hollow.c: blk_ops.hollow ----------------------------------------------------- */
+
+bool qcow2_hollow(struct blk *blk);
+
 /* ---- open.c ----------------------------------------------------------------------- */
 
 extern const struct blk_ops qcow2_ops;

@@ -1,0 +1,32 @@
+/*
+ * convert, in three parts: convert.c what was asked for, convert_target.c where it goes,
+ * and lib/copy.c, which moves the data.
+ */
+#ifndef CMD_CONVERT_H
+#define CMD_CONVERT_H
+
+#include "cmd/newimage.h"
+#include "cmd/stack.h"
+#include "lib/copy.h"
+
+struct convert {
+	const struct opts *o;
+	char **source; /* names */
+	unsigned nsource;
+	const char *target;
+	struct copy_source *in; /* nsource of them, open */
+	uint64_t size;		/* of all of them */
+	struct newimage image;	/* the target, unless -n */
+	struct copy copy;
+};
+
+/* The texts of options that have two letters: the one that was given last, or NULL. */
+const char *convert_backing(const struct opts *o);
+
+/* Makes the target, copies, and publishes it or throws it away. Each prints its errors
+ * and returns the exit code. */
+int convert_to_new(struct convert *c);
+/* Copies into an image that is there (-n). */
+int convert_to_existing(struct convert *c);
+
+#endif

@@ -1,0 +1,212 @@
+#include "cmd/convert.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cmd/args.h"
+#include "cmd/cmd.h"
+
+static void tell_unreadable(void *arg, uint64_t off, uint64_t len, const struct err *why)
+{
+	cmd_warn("error while reading offset %" PRIu64 ": %s", off, strerror(why->num));
+}
+
+/* Copies with progress; the error is printed. */
+static int copy_data(struct convert *c)
+{
+	struct copy *copy = &c->copy;
+	struct err err;
+	int rc;
+
+	if (!opts_has(c->o, "quiet"))
+		copy->unreadable = tell_unreadable;
+	progress_signals();
+	copy->progress = progress_new(args_progress(c->o), c->size);
+	rc = copy_run(copy, &err);
+	progress_free(copy->progress, rc == 0);
+	if (rc)
+		cmd_err(&err);
+	return rc ? 1 : 0;
+}
+
+static const char *target_cache(const struct opts *o)
+{
+	const char *mode = opts_get(o, "target-cache");
+
+	return mode ? mode : "unsafe";
+}
+
+/* Whatever can be said without touching the target: a text, or NULL. */
+static const char *check_new(const struct convert *c)
+{
+	const struct opts *keys = c->image.keys;
+	const char *prealloc = opts_get(keys, "preallocation");
+
+	if (opts_has(keys, "backing_file") && c->nsource > 1)
+		return "Having a backing file for the target makes no sense when "
+		       "concatenating multiple input images";
+	if (opts_has(keys, "backing_file") && !opts_has(keys, "backing_fmt"))
+		return "Use of backing file requires explicit backing format";
+	if (!c->copy.compress)
+		return NULL;
+	if (!(c->image.format->caps & FORMAT_PACK))
+		return "Compression not supported for this file format";
+	if (prealloc && strcmp(prealloc, "off"))
+		return "Compression and preallocation not supported at the same time";
+	if (opts_has(keys, "data_file"))
+		return "Compression and an external data file are not supported at the same "
+		       "time";
+	return NULL;
+}
+
+static int prepare_new(struct convert *c)
+{
+	struct newimage *n = &c->image;
+	const char *clash;
+	struct err err;
+
+	n->name = c->target;
+	n->format = newimage_format(opts_get(c->o, "target-format"), 'O', c->target,
+				    opts_has(c->o, "quiet"));
+	if (!n->format)
+		return 1;
+	if (!(n->format->caps & FORMAT_CREATE)) {
+		cmd_error("Format driver '%s' does not support image creation",
+			  n->format->name);
+		return 1;
+	}
+	n->protocol = newimage_protocol(n->name, &err);
+	if (!n->protocol || newimage_check(n, &err) ||
+	    newimage_backing(n, convert_backing(c->o), opts_get(c->o, "backing-format"),
+			     &err)) {
+		cmd_err(&err);
+		return 1;
+	}
+	opts_unset(n->keys, "size"); /* it is the sources', as in the peer */
+	clash = check_new(c);
+	if (clash)
+		cmd_error("%s", clash);
+	return clash ? 1 : 0;
+}
+
+/* What the peer says of a failed creation; of some, it says nothing before them. */
+static void tell_create(const struct convert *c, const struct err *err)
+{
+	if (strncmp(err->text, "Protocol driver", 15) == 0 ||
+	    strncmp(err->text, "Unknown protocol", 16) == 0)
+		cmd_err(err);
+	else
+		cmd_error("%s: error while converting %s: %s", c->target, c->image.format->name,
+			  err->text);
+}
+
+int convert_to_new(struct convert *c)
+{
+	struct stack_create create = {
+		.name = c->target,
+		.opts = c->image.keys,
+		.size = c->size,
+		.cache = target_cache(c->o),
+	};
+	struct stack_target t;
+	struct err err;
+
+	if (prepare_new(c))
+		return 1;
+	create.format = c->image.format;
+	create.backing_open = opts_has(c->image.keys, "backing_file");
+	if (stack_target_create(&create, &t, &err)) {
+		tell_create(c, &err);
+		return 1;
+	}
+	if (stack_target_open(&create, &t, &err)) {
+		cmd_err(&err);
+		return 1;
+	}
+	c->copy.target = t.chain;
+	c->copy.target_backed = create.backing_open;
+	c->copy.target_zero = !create.backing_open && (t.chain->layer[0]->caps & BLK_ZERO_INIT);
+	if (copy_data(c)) {
+		stack_target_abandon(&t);
+		return 1;
+	}
+	if (stack_target_finish(&t, &err)) {
+		cmd_err(&err);
+		return 1;
+	}
+	return 0;
+}
+
+/* A text if the open target cannot take what it should. */
+static const char *check_existing(const struct convert *c, const struct chain *target)
+{
+	const struct image *image = (const struct image *)target->layer[0];
+
+	if (opts_has(c->o, "target-is-zero") && (target->n > 1 || image->backing))
+		return "Cannot use --target-is-zero when the destination image has a backing "
+		       "file";
+	if (c->copy.compress && !image->blk.ops->pack)
+		return "Compression not supported for this file format";
+	if (c->copy.compress && image->needs_data)
+		return "Compression and an external data file are not supported at the same "
+		       "time";
+	if (blk_size(&target->blk) < c->size)
+		return "output file is smaller than input file";
+	return NULL;
+}
+
+static int fill_existing(struct convert *c, struct chain *target)
+{
+	const char *clash = check_existing(c, target);
+	struct err err;
+
+	if (clash) {
+		cmd_error("%s", clash);
+		return 1;
+	}
+	c->copy.target = target;
+	c->copy.target_zero = opts_has(c->o, "target-is-zero");
+	c->copy.target_backed = convert_backing(c->o) != NULL;
+	if (copy_data(c))
+		return 1;
+	if (blk_flush(&target->blk, &err)) {
+		cmd_err(&err);
+		return 1;
+	}
+	return 0;
+}
+
+int convert_to_existing(struct convert *c)
+{
+	struct stack_request r = {
+		.name = c->target,
+		.image_opts = opts_has(c->o, "target-image-opts"),
+		.cache = target_cache(c->o),
+		.write = true,
+	};
+	const struct format *format;
+	struct chain *target;
+	struct err err;
+	int rc;
+
+	if (!r.image_opts) {
+		format = newimage_format(opts_get(c->o, "target-format"), 'O', c->target,
+					 opts_has(c->o, "quiet"));
+		if (!format)
+			return 1;
+		r.format = format->name;
+	}
+	target = stack_open(&r, &err);
+	if (!target) {
+		cmd_err(&err);
+		return 1;
+	}
+	rc = fill_existing(c, target);
+	if (blk_close(&target->blk, &err) && rc == 0) {
+		cmd_err(&err);
+		rc = 1;
+	}
+	return rc;
+}

@@ -1,0 +1,131 @@
+#include "cmd/newimage.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "cmd/args.h"
+#include "cmd/catalog.h"
+#include "cmd/cmd.h"
+#include "lib/location.h"
+#include "lib/mem.h"
+
+const struct format *newimage_format(const char *given, char letter, const char *name,
+				     bool quiet)
+{
+	const struct format *format;
+
+	if (given || cmd_persona == PERSONA_QEMU_IMG || !name)
+		return args_format(given ? given : "raw");
+	format = catalog_by_extension(name);
+	if (!quiet)
+		cmd_error("writing %s, %s (-%c to choose)", format ? format->name : "raw",
+			  format ? "from the name's extension"
+				 : "since the name's extension tells nothing",
+			  letter);
+	return format ? format : catalog_format("raw");
+}
+
+const struct protocol *newimage_protocol(const char *name, struct err *err)
+{
+	const struct protocol *p = &io_file;
+	const char *driver, *path;
+	struct location l;
+	struct stat st;
+
+	if (strncmp(name, "json:", 5) == 0) {
+		err_set(err, EINVAL, "Unknown protocol 'json'");
+		return NULL;
+	}
+	if (location_parse(name, &l, err))
+		return NULL;
+	driver = opts_get(l.opts, "file.driver");
+	path = location_path(&l);
+	if (driver)
+		p = catalog_protocol(driver);
+	else if (path && stat(path, &st) == 0 && (S_ISBLK(st.st_mode) || S_ISCHR(st.st_mode)))
+		p = &io_host_device;
+	if (!p)
+		err_set(err, EINVAL, "Unknown protocol '%s'", driver);
+	location_free(&l);
+	return p;
+}
+
+int newimage_help(const struct format *format, const char *name)
+{
+	const struct opt *tables[3] = {format->create_opts};
+	const struct protocol *p;
+	unsigned without = cmd_persona == PERSONA_QEMU_IMG ? OPT_OURS : 0;
+	struct err err;
+
+	if (!name) {
+		printf("Supported %s options:\n", format->name);
+		opt_help_keys(stdout, tables, 0, without);
+		puts("\nThe protocol level may support further options.\n"
+		     "Specify the target filename to include those options.");
+		return 0;
+	}
+	p = newimage_protocol(name, &err);
+	if (!p) {
+		cmd_err(&err);
+		return 1;
+	}
+	tables[1] = p->create_opts;
+	puts("Supported options:");
+	opt_help_keys(stdout, tables, 0, without);
+	return 0;
+}
+
+const struct opt *newimage_row(const struct newimage *n, const char *key)
+{
+	const struct opt *const tables[] = {n->format->create_opts, n->protocol->create_opts};
+
+	for (size_t i = 0; i < ARRAY_LEN(tables); i++) {
+		for (const struct opt *t = tables[i]; t && t->type != OPT_END; t++) {
+			if (strcmp(t->name, key) == 0)
+				return t;
+		}
+	}
+	return NULL;
+}
+
+int newimage_check(const struct newimage *n, struct err *err)
+{
+	for (size_t i = 0; i < opts_count(n->keys); i++) {
+		const char *key = opts_key(n->keys, i);
+		const struct opt *t = newimage_row(n, key);
+		uint64_t num;
+		bool b;
+
+		if (!t)
+			return err_set(err, EINVAL, "Invalid parameter '%s'", key);
+		if ((t->type == OPT_SIZE && opts_size(n->keys, key, &num, err)) ||
+		    (t->type == OPT_NUM && opts_num(n->keys, key, UINT64_MAX, &num, err)) ||
+		    ((t->type == OPT_BOOL || t->type == OPT_FLAG) &&
+		     opts_bool(n->keys, key, &b, err)))
+			return -1;
+	}
+	return 0;
+}
+
+int newimage_backing(const struct newimage *n, const char *file, const char *format,
+		     struct err *err)
+{
+	const struct {
+		const char *key, *value, *what;
+	} t[] = {
+		{"backing_file", file, "Backing file"},
+		{"backing_fmt", format, "Backing file format"},
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(t); i++) {
+		if (!t[i].value)
+			continue;
+		if (!newimage_row(n, t[i].key))
+			return err_set(err, ENOTSUP, "%s not supported for file format '%s'",
+				       t[i].what, n->format->name);
+		if (opts_set(n->keys, t[i].key, t[i].value, err))
+			return -1;
+	}
+	return 0;
+}
