@@ -93,14 +93,12 @@ static int packed_run(const struct where *w, uint64_t index, uint64_t entry, str
 				 err);
 	qcow2_packed_place(w->q, entry, &r->host, &r->packed);
 	end = blk_size(w->q->image.blk.lower);
-	if (r->host >= end)
-		return qcow2_corrupt(w->q, err,
-				     "Compressed cluster at 0x%" PRIx64
-				     " is beyond the end of the file (L2 offset: 0x%" PRIx64
-				     ", L2 index: %" PRIu64 ")",
-				     r->host, w->l2_off, index);
-	r->packed = (uint32_t)MIN(r->packed, end - r->host);
 	r->flags = EXT_DATA | EXT_PACKED;
+	/* behind the end there is nothing to carry over; a read says what is wrong */
+	if (r->host < end)
+		r->packed = (uint32_t)MIN(r->packed, end - r->host);
+	else
+		r->flags |= EXT_CODED;
 	r->placed = true;
 	r->len = w->q->cluster_size;
 	return 0;

@@ -79,7 +79,7 @@ static void derive(struct qcow2 *q)
 	q->refblock_bits = h->cluster_bits + 3 - h->refcount_order;
 	q->packed_shift = 62 - (h->cluster_bits - 8);
 
-	blk->size = h->size;
+	blk->size = round_down(h->size, 512); /* as the peer: whole sectors */
 	blk->align = blk->lower->align;
 	blk->grain = q->cluster_size;
 	blk->part = qcow2_ext_l2(q) ? q->cluster_size / QCOW2_SUBCLUSTERS : 0;
