@@ -7,6 +7,7 @@
 
 #include "cmd/catalog.h"
 #include "cmd/cmd.h"
+#include "lib/mem.h"
 
 /* What may stand after an option. */
 enum value { VALUE_NONE, VALUE_WORDS, VALUE_FORMATS, VALUE_FILE, VALUE_KEYS, VALUE_TEXT };
@@ -110,6 +111,7 @@ static const char bash_tail[] =
 	"\t\tcut=${word%\"${word##*[=:]}\"}\n"
 	"\t\tfor i in \"${!COMPREPLY[@]}\"; do COMPREPLY[i]=${COMPREPLY[i]#\"$cut\"}; done\n"
 	"\t\t;;\n"
+	"\t*) COMPREPLY=(\"${COMPREPLY[@]/#/$pre}\") ;;\n"
 	"\tesac\n"
 	"}\n"
 	"complete -F _platter platter\n";
@@ -180,6 +182,39 @@ static void bash_values(const struct command *cmd)
 	}
 }
 
+/* "key=a key=b " for a key with few values. */
+static void bash_key_values(const char *format, const struct opt *t)
+{
+	const char *words = t->choices ? t->choices : "on|off";
+
+	if (!shown(t) || (!t->choices && t->type != OPT_BOOL))
+		return;
+	printf("\t%s:%s=*) w='", format, t->name);
+	for (size_t n; *words; words += n + (words[n] == '|')) {
+		n = strcspn(words, "|");
+		printf("%s=%.*s ", t->name, (int)n, words);
+	}
+	puts("' ;;");
+}
+
+static void bash_format_keys(const struct format *f)
+{
+	const struct opt *const tables[] = {f->create_opts, io_file.create_opts};
+
+	for (size_t i = 0; i < ARRAY_LEN(tables); i++) {
+		for (const struct opt *t = tables[i]; t && t->type != OPT_END; t++)
+			bash_key_values(f->name, t);
+	}
+	printf("\t%s:*) w='", f->name);
+	for (size_t i = 0; i < ARRAY_LEN(tables); i++) {
+		for (const struct opt *t = tables[i]; t && t->type != OPT_END; t++) {
+			if (shown(t) && (i == 0 || strcmp(t->name, "size")))
+				printf("%s= ", t->name);
+		}
+	}
+	puts("help' ;;");
+}
+
 /* After -o: the last item of the list, "key=" or "key=value". */
 static void bash_keys(void)
 {
@@ -187,30 +222,8 @@ static void bash_keys(void)
 	     "\tlocal list= item=$1 w\n"
 	     "\tcase $item in *,*) list=${item%,*}, item=${item##*,} ;; esac\n"
 	     "\tcase ${fmt:-raw}:$item in");
-	for (size_t i = 0; catalog_formats[i]; i++) {
-		const struct format *f = catalog_formats[i];
-
-		for (const struct opt *t = f->create_opts; t && t->type != OPT_END; t++) {
-			const char *words = t->choices ? t->choices : "on|off";
-
-			if (!shown(t) || (!t->choices && t->type != OPT_BOOL))
-				continue;
-			printf("\t%s:%s=*) w='", f->name, t->name);
-			for (const char *s = words; *s;) {
-				size_t n = strcspn(s, "|");
-
-				printf("%s=%.*s ", t->name, (int)n, s);
-				s += n + (s[n] == '|');
-			}
-			puts("' ;;");
-		}
-		printf("\t%s:*) w='", f->name);
-		for (const struct opt *t = f->create_opts; t && t->type != OPT_END; t++) {
-			if (shown(t))
-				printf("%s= ", t->name);
-		}
-		puts("help' ;;");
-	}
+	for (size_t i = 0; catalog_formats[i]; i++)
+		bash_format_keys(catalog_formats[i]);
 	puts("\t*) w=help ;;\n"
 	     "\tesac\n"
 	     "\t_platter_words \"$w\" \"$item\"\n"
@@ -224,8 +237,10 @@ static void print_bash(void)
 	fputs("_platter_commands='", stdout);
 	print_commands();
 	puts("'\n_platter_options() {\n\tcase $1 in");
-	for (size_t i = 0; commands[i]; i++)
-		bash_options(commands[i]);
+	for (size_t i = 0; commands[i]; i++) {
+		if (!(commands[i]->flags & CMD_HIDDEN))
+			bash_options(commands[i]);
+	}
 	puts("\tesac\n}");
 	bash_keys();
 	puts("# Completes the value of option $2 of command $1; 1: it takes none.\n"
@@ -296,6 +311,8 @@ static void print_zsh(void)
 	for (size_t i = 0; commands[i]; i++) {
 		const struct command *cmd = commands[i];
 
+		if (cmd->flags & CMD_HIDDEN)
+			continue;
 		printf("\t%s)\n\t\t_arguments \\\n", cmd->name);
 		for (const struct opt *t = cmd->opts; t->type != OPT_END; t++) {
 			if (shown(t))

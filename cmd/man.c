@@ -40,8 +40,9 @@ static int fill_in(const char *line, const struct command *about)
 		return 0;
 	}
 	f = strncmp(line, "KEYS ", 5) == 0 ? catalog_format(line + 5) : NULL;
-	if (f && f->create_opts) {
-		opt_mdoc_keys(stdout, f->create_opts);
+	if (f) {
+		if (f->create_opts)
+			opt_mdoc_keys(stdout, f->create_opts);
 		return 0;
 	}
 	cmd_error("man: nothing to put for '.\\\" %s'", line);
