@@ -212,11 +212,6 @@ static int convert_all(struct convert *c)
 	return rc;
 }
 
-static const struct format *target_format(const struct opts *o, const char *name)
-{
-	return newimage_format(opts_get(o, "target-format"), 'O', name, opts_has(o, "quiet"));
-}
-
 static int convert_with(const struct opts *o, int npos, char **argv, struct opts *keys)
 {
 	struct convert c = {.o = o, .source = argv + 1, .image = {.keys = keys}};
@@ -232,7 +227,8 @@ static int convert_with(const struct opts *o, int npos, char **argv, struct opts
 	}
 	c.target = npos ? argv[npos] : NULL;
 	if (help) {
-		c.image.format = target_format(o, c.target);
+		c.image.format = newimage_format(opts_get(o, "target-format"), 'O', c.target,
+						 true);
 		return c.image.format ? newimage_help(c.image.format, c.target) : 1;
 	}
 	if (npos < 2) {
@@ -240,8 +236,7 @@ static int convert_with(const struct opts *o, int npos, char **argv, struct opts
 		return 1;
 	}
 	c.nsource = (unsigned)npos - 1;
-	if (args_cache(opts_get(o, "source-cache"), "source cache") ||
-	    args_cache(opts_get(o, "target-cache"), "cache") || check_missing(o))
+	if (args_cache(opts_get(o, "source-cache"), "source cache") || check_missing(o))
 		return 1;
 	if (convert_backing(o) && opts_has(o, "target-is-zero")) {
 		cmd_error("Cannot use --target-is-zero when the destination image has a "

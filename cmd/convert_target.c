@@ -88,7 +88,7 @@ static int prepare_new(struct convert *c)
 	clash = check_new(c);
 	if (clash)
 		cmd_error("%s", clash);
-	return clash ? 1 : 0;
+	return clash || args_cache(target_cache(c->o), "cache") ? 1 : 0;
 }
 
 /* What the peer says of a failed creation; of some, it says nothing before them. */
@@ -186,18 +186,16 @@ int convert_to_existing(struct convert *c)
 		.cache = target_cache(c->o),
 		.write = true,
 	};
-	const struct format *format;
 	struct chain *target;
 	struct err err;
 	int rc;
 
-	if (!r.image_opts) {
-		format = newimage_format(opts_get(c->o, "target-format"), 'O', c->target,
-					 opts_has(c->o, "quiet"));
-		if (!format)
-			return 1;
-		r.format = format->name;
-	}
+	if (args_cache(r.cache, "cache"))
+		return 1;
+	if (!r.image_opts)
+		r.format = opts_get(c->o, "target-format");
+	if (!r.image_opts && !r.format)
+		r.format = newimage_format(NULL, 'O', c->target, opts_has(c->o, "quiet"))->name;
 	target = stack_open(&r, &err);
 	if (!target) {
 		cmd_err(&err);

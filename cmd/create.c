@@ -9,8 +9,8 @@
 #include <sys/stat.h>
 
 #include "cmd/args.h"
-#include "cmd/catalog.h"
 #include "cmd/cmd.h"
+#include "cmd/newimage.h"
 #include "lib/location.h"
 #include "lib/mem.h"
 
@@ -32,132 +32,22 @@ static const struct opt create_opts[] = {
 };
 
 struct making {
-	const char *name;
-	const struct format *format;
-	const struct protocol *protocol;
-	struct opts *keys; /* -o, -b and -F */
+	struct newimage image; /* its keys: -o, -b and -F */
 	uint64_t size;
 	bool has_size, quiet;
 };
 
-/* Where the new image goes: decides which protocol's options are taken. */
-static const struct protocol *protocol_of(const char *name, struct err *err)
-{
-	const struct protocol *p = &io_file;
-	const char *driver, *path;
-	struct location l;
-	struct stat st;
-
-	if (strncmp(name, "json:", 5) == 0) {
-		err_set(err, EINVAL, "Unknown protocol 'json'");
-		return NULL;
-	}
-	if (location_parse(name, &l, err))
-		return NULL;
-	driver = opts_get(l.opts, "file.driver");
-	path = location_path(&l);
-	if (driver)
-		p = catalog_protocol(driver);
-	else if (path && stat(path, &st) == 0 && (S_ISBLK(st.st_mode) || S_ISCHR(st.st_mode)))
-		p = &io_host_device;
-	if (!p)
-		err_set(err, EINVAL, "Unknown protocol '%s'", driver);
-	location_free(&l);
-	return p;
-}
-
-static int help_keys(const struct format *f, const char *name)
-{
-	const struct opt *tables[3] = {f->create_opts};
-	const struct protocol *p;
-	unsigned without = cmd_persona == PERSONA_QEMU_IMG ? OPT_OURS : 0;
-	struct err err;
-
-	if (!name) {
-		printf("Supported %s options:\n", f->name);
-		opt_help_keys(stdout, tables, 0, without);
-		puts("\nThe protocol level may support further options.\n"
-		     "Specify the target filename to include those options.");
-		return 0;
-	}
-	p = protocol_of(name, &err);
-	if (!p) {
-		cmd_err(&err);
-		return 1;
-	}
-	tables[1] = p->create_opts;
-	puts("Supported options:");
-	opt_help_keys(stdout, tables, 0, without);
-	return 0;
-}
-
-static const struct opt *row_of(const struct making *m, const char *key)
-{
-	const struct opt *const tables[] = {m->format->create_opts, m->protocol->create_opts};
-
-	for (size_t i = 0; i < ARRAY_LEN(tables); i++) {
-		for (const struct opt *t = tables[i]; t && t->type != OPT_END; t++) {
-			if (strcmp(t->name, key) == 0)
-				return t;
-		}
-	}
-	return NULL;
-}
-
-/* Each value must be of its row's type, before anything else is looked at. */
-static int check_types(const struct making *m, struct err *err)
-{
-	for (size_t i = 0; i < opts_count(m->keys); i++) {
-		const char *key = opts_key(m->keys, i);
-		const struct opt *t = row_of(m, key);
-		uint64_t n;
-		bool b;
-
-		if (!t)
-			return err_set(err, EINVAL, "Invalid parameter '%s'", key);
-		if ((t->type == OPT_SIZE && opts_size(m->keys, key, &n, err)) ||
-		    (t->type == OPT_NUM && opts_num(m->keys, key, UINT64_MAX, &n, err)) ||
-		    ((t->type == OPT_BOOL || t->type == OPT_FLAG) &&
-		     opts_bool(m->keys, key, &b, err)))
-			return -1;
-	}
-	return 0;
-}
-
 /* The size may be told by an argument or by a key, once. */
 static int take_size(struct making *m, struct err *err)
 {
-	if (!opts_has(m->keys, "size"))
+	if (!opts_has(m->image.keys, "size"))
 		return 0;
 	if (m->has_size)
 		return err_set(err, EINVAL, "The image size must be specified only once");
 	m->has_size = true;
-	if (opts_size(m->keys, "size", &m->size, err))
+	if (opts_size(m->image.keys, "size", &m->size, err))
 		return -1;
-	opts_unset(m->keys, "size");
-	return 0;
-}
-
-static int take_backing(const struct making *m, const struct opts *o, struct err *err)
-{
-	static const struct {
-		const char *option, *key, *what;
-	} t[] = {
-		{"backing", "backing_file", "Backing file"},
-		{"backing-format", "backing_fmt", "Backing file format"},
-	};
-
-	for (size_t i = 0; i < ARRAY_LEN(t); i++) {
-		const char *value = opts_get(o, t[i].option);
-
-		if (!value)
-			continue;
-		if (!row_of(m, t[i].key))
-			return err_set(err, ENOTSUP, "%s not supported for file format '%s'",
-				       t[i].what, m->format->name);
-		if (opts_set(m->keys, t[i].key, value, err))
-			return -1;
-	}
+	opts_unset(m->image.keys, "size");
 	return 0;
 }
 
@@ -184,7 +74,7 @@ static void unprefix(struct err *err, const char *name)
  * was given. Others may be writing it: only its metadata counts. */
 static int open_backing(struct making *m, const char *path, struct err *err)
 {
-	const char *format = opts_get(m->keys, "backing_fmt");
+	const char *format = opts_get(m->image.keys, "backing_fmt");
 	struct stack_request r = {.name = path, .format = format, .share = true};
 	struct chain *chain = stack_open(&r, err);
 	struct err later;
@@ -209,23 +99,23 @@ static int open_backing(struct making *m, const char *path, struct err *err)
 
 static int check_backing(struct making *m, bool unsafe, struct err *err)
 {
-	const char *backing = opts_get(m->keys, "backing_file");
+	const char *backing = opts_get(m->image.keys, "backing_file");
 	AUTO_FREE char *path = NULL;
 
 	if (!backing)
 		return 0;
-	if (strcmp(backing, m->name) == 0)
+	if (strcmp(backing, m->image.name) == 0)
 		goto same;
 	if (!backing[0])
 		return err_set(err, EINVAL, "Expected backing file name, got empty string");
-	path = location_relative(m->name, backing, err);
+	path = location_relative(m->image.name, backing, err);
 	if (!path)
 		return -1;
-	if (same_file(path, m->name))
+	if (same_file(path, m->image.name))
 		goto same;
 	if (!unsafe)
 		return open_backing(m, path, err);
-	if (!opts_has(m->keys, "backing_fmt"))
+	if (!opts_has(m->image.keys, "backing_fmt"))
 		return err_set(err, EINVAL, "Backing file specified without backing format");
 	return 0;
 same:
@@ -243,9 +133,9 @@ static void print_value(const struct making *m, const struct opt *t, const char 
 	/* These were checked; what is not given is printed as the table has it. */
 	if (value != t->initial && (t->type == OPT_SIZE || t->type == OPT_NUM)) {
 		if (t->type == OPT_SIZE)
-			opts_size(m->keys, t->name, &n, &err);
+			opts_size(m->image.keys, t->name, &n, &err);
 		else
-			opts_num(m->keys, t->name, UINT64_MAX, &n, &err);
+			opts_num(m->image.keys, t->name, UINT64_MAX, &n, &err);
 		printf("%" PRIu64, n);
 		return;
 	}
@@ -259,9 +149,9 @@ static void print_value(const struct making *m, const struct opt *t, const char 
 static void print_keys(const struct making *m, const struct opt *table)
 {
 	for (const struct opt *t = table; t && t->type != OPT_END; t++) {
-		const char *value = opts_get(m->keys, t->name);
+		const char *value = opts_get(m->image.keys, t->name);
 
-		if (row_of(m, t->name) != t)
+		if (newimage_row(&m->image, t->name) != t)
 			continue; /* the protocol's, and the format has it too */
 		if (strcmp(t->name, "size") == 0) {
 			printf(" size=%" PRIu64, m->size);
@@ -278,14 +168,16 @@ static void print_keys(const struct making *m, const struct opt *table)
 
 static int make(const struct making *m, struct err *err)
 {
-	struct stack_create c = {
-		.name = m->name, .format = m->format, .opts = m->keys, .size = m->size};
+	struct stack_create c = {.name = m->image.name,
+				 .format = m->image.format,
+				 .opts = m->image.keys,
+				 .size = m->size};
 	struct stack_target t;
 
 	if (!m->quiet) {
-		printf("Formatting '%s', fmt=%s", m->name, m->format->name);
-		print_keys(m, m->format->create_opts);
-		print_keys(m, m->protocol->create_opts);
+		printf("Formatting '%s', fmt=%s", m->image.name, m->image.format->name);
+		print_keys(m, m->image.format->create_opts);
+		print_keys(m, m->image.protocol->create_opts);
 		putchar('\n');
 	}
 	if (stack_target_create(&c, &t, err))
@@ -295,13 +187,15 @@ static int make(const struct making *m, struct err *err)
 
 static int create(struct making *m, const struct opts *o, struct err *err)
 {
-	if (!(m->format->caps & FORMAT_CREATE))
+	if (!(m->image.format->caps & FORMAT_CREATE))
 		return err_set(err, ENOTSUP,
 			       "Format driver '%s' does not support image creation",
-			       m->format->name);
-	m->protocol = protocol_of(m->name, err);
-	if (!m->protocol || check_types(m, err) || take_size(m, err) ||
-	    take_backing(m, o, err) || check_backing(m, opts_has(o, "backing-unsafe"), err))
+			       m->image.format->name);
+	m->image.protocol = newimage_protocol(m->image.name, err);
+	if (!m->image.protocol || newimage_check(&m->image, err) || take_size(m, err) ||
+	    newimage_backing(&m->image, opts_get(o, "backing"), opts_get(o, "backing-format"),
+			     err) ||
+	    check_backing(m, opts_has(o, "backing-unsafe"), err))
 		return -1;
 	if (!m->has_size)
 		return err_set(err, EINVAL, "Image creation needs a size parameter");
@@ -312,28 +206,22 @@ static int create(struct making *m, const struct opts *o, struct err *err)
 static const struct format *choose_format(const struct opts *o, const char *name, bool help)
 {
 	const char *f = opts_get(o, "format");
-	const struct format *format = NULL;
 
 	if (f || cmd_persona == PERSONA_QEMU_IMG || !name)
 		return args_format_for(f ? f : "raw", help ? NULL : name);
-	format = catalog_by_extension(name);
-	if (!opts_has(o, "quiet") && !help)
-		cmd_error("writing %s, %s (-f to choose)", format ? format->name : "raw",
-			  format ? "from the name's extension"
-				 : "since the name's extension tells nothing");
-	return format ? format : catalog_format("raw");
+	return newimage_format(NULL, 'f', name, opts_has(o, "quiet") || help);
 }
 
 static int create_with(const struct opts *o, int npos, char **argv, struct opts *keys)
 {
-	struct making m = {.keys = keys, .quiet = opts_has(o, "quiet")};
+	struct making m = {.image = {.keys = keys}, .quiet = opts_has(o, "quiet")};
 	struct err err;
 	bool help;
 
-	m.name = npos ? argv[1] : NULL;
+	m.image.name = npos ? argv[1] : NULL;
 	if (args_keys(o, "options", keys, &help))
 		return 1;
-	if (!help && !m.name)
+	if (!help && !m.image.name)
 		return cmd_usage("Expecting image file name");
 	if (!help && npos > 1) {
 		if (args_size(argv[2], &m.size))
@@ -344,13 +232,13 @@ static int create_with(const struct opts *o, int npos, char **argv, struct opts 
 		return cmd_usage("Unexpected argument: %s", argv[3]);
 	if (args_object(o))
 		return 1;
-	m.format = choose_format(o, m.name, help);
-	if (!m.format)
+	m.image.format = choose_format(o, m.image.name, help);
+	if (!m.image.format)
 		return 1;
 	if (help)
-		return help_keys(m.format, m.name);
+		return newimage_help(m.image.format, m.image.name);
 	if (create(&m, o, &err)) {
-		cmd_error("%s: %s", m.name, err.text);
+		cmd_error("%s: %s", m.image.name, err.text);
 		return 1;
 	}
 	return 0;
