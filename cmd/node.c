@@ -226,18 +226,24 @@ const char *node_driver(const struct opts *def)
 	return driver ? driver : protocol_of(def)->name;
 }
 
-/* An image as the file of another one: what a guest would see in it. */
-static struct blk *open_nested(const struct opts *def, const struct node_env *env,
+/* An image as the file of another one: what a guest would see in it, so its data is
+ * needed also where only the other one's metadata is. */
+static struct blk *open_nested(const struct opts *def, const struct node_env *above,
 			       struct err *err)
 {
-	struct image *image = node_open(def, env, err);
+	struct node_env env = *above;
+	struct image *image;
 	struct chain *chain;
 
+	env.io &= ~(unsigned)IO_NO_IO;
+	env.image &= ~(unsigned)IMAGE_NO_IO;
+	env.no_backing = false;
+	image = node_open(def, &env, err);
 	if (!image)
 		return NULL;
 	if (image->blk.ops->pwrite && !image->backing && !node_detect(def))
 		return &image->blk;
-	chain = stack_chain(def, image, env, err);
+	chain = stack_chain(def, image, &env, err);
 	return chain ? &chain->blk : NULL;
 }
 
@@ -249,6 +255,10 @@ static struct blk *open_below(const struct opts *def, const struct node_env *abo
 	struct node_env env = *above;
 	struct blk *blk;
 
+	if (!driver && !opts_has(def, "filename")) {
+		err_set(err, EINVAL, "Must specify either driver or file");
+		return NULL;
+	}
 	/* Discards end here only if this node says so: the one above asked for them. */
 	env.io |= IO_UNMAP;
 	if (!p && !env.typed && catalog_format(driver))
