@@ -4,6 +4,7 @@
  * before they get their names.
  */
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -86,11 +87,32 @@ static int make_data(const struct stack_create *c, struct blk **out, struct err 
 	return make_file(c, name, out, err);
 }
 
+static void on_end(int sig)
+{
+	io_file_drop_hidden();
+	raise(sig); /* blocked until we return; SA_RESETHAND makes it end the program */
+}
+
+/* Who is ended while a target is in the making leaves nothing of it behind. */
+static void catch_end(void)
+{
+	static const int ends[] = {SIGINT, SIGTERM, SIGHUP, SIGXCPU};
+	struct sigaction sa = {.sa_handler = on_end, .sa_flags = SA_RESETHAND}, old;
+
+	signal(SIGXFSZ, SIG_IGN); /* the write fails, and says so */
+	sigemptyset(&sa.sa_mask);
+	for (size_t i = 0; i < ARRAY_LEN(ends); i++) {
+		if (sigaction(ends[i], NULL, &old) == 0 && old.sa_handler == SIG_DFL)
+			sigaction(ends[i], &sa, NULL);
+	}
+}
+
 int stack_target_create(const struct stack_create *c, struct stack_target *t, struct err *err)
 {
 	struct create create = {.opts = c->opts, .size = c->size};
 
 	memset(t, 0, sizeof(*t));
+	catch_end();
 	if (target_path(c->name, &t->path, err))
 		return -1;
 	if (check(c, &create.size, err) || make_file(c, t->path, &t->file, err) ||

@@ -142,4 +142,9 @@ int file_attr_copy(int from, const struct stat *st, int to);
 /* Removes an unpublished file. */
 void file_target_free(struct file *f);
 
+/* file_hidden.c */
+/* Call add before the name exists, and del when it is gone. */
+void file_hidden_add(int dir, const char *name);
+void file_hidden_del(int dir, const char *name);
+
 #endif

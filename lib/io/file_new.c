@@ -29,8 +29,10 @@ static void target_free(struct file_target *t)
 {
 	if (!t)
 		return;
-	if (t->hidden)
+	if (t->hidden) {
 		unlinkat(t->dir, t->hidden, 0);
+		file_hidden_del(t->dir, t->hidden);
+	}
 	if (t->dir >= 0)
 		close(t->dir);
 	if (t->old >= 0)
@@ -145,12 +147,14 @@ static int open_new(struct file_target *t, unsigned flags)
 
 		if (!name)
 			return -1;
+		file_hidden_add(t->dir, name);
 		fd = file_open_at(t->dir, name, flags, O_CREAT | O_EXCL);
 		if (fd >= 0) {
 			t->hidden = name;
 		} else {
 			int num = errno;
 
+			file_hidden_del(t->dir, name);
 			free(name);
 			errno = num;
 			if (num != EEXIST)
@@ -319,11 +323,13 @@ static int link_hidden(struct file *f)
 
 		if (!name)
 			return -1;
+		file_hidden_add(f->target->dir, name);
 		if (link_as(f, name) == 0) {
 			f->target->hidden = name;
 			return 0;
 		}
 		num = errno;
+		file_hidden_del(f->target->dir, name);
 		free(name);
 		errno = num;
 		if (num != EEXIST)
@@ -346,6 +352,7 @@ static int give_name(struct file *f)
 		return -1;
 	if (renameat(t->dir, t->hidden, t->dir, t->name) < 0)
 		return -1;
+	file_hidden_del(t->dir, t->hidden);
 	free(t->hidden);
 	t->hidden = NULL;
 	return 0;

@@ -69,6 +69,9 @@ int io_file_new(const char *path, unsigned flags, struct blk **out, struct err *
 /* Syncs the file, gives it its name (replacing what is there, mode and owner kept),
  * syncs the folder. */
 int io_file_publish(struct blk *file, struct err *err);
+/* Removes all new files that have a hidden name. Only for the handler of a signal that
+ * ends the program: what the files' owners do after it is of no use. */
+void io_file_drop_hidden(void);
 /* Is this blk one of ours? */
 bool io_is_file(const struct blk *blk);
 
