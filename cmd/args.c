@@ -168,7 +168,7 @@ const struct format *args_format_for(const char *name, const char *file)
 	if (cmd_persona == PERSONA_QEMU_IMG)
 		return NULL;
 	if (hint)
-		cmd_error("did you mean '%s'?", hint);
+		cmd_error("%s", hint);
 	else if (near.best)
 		cmd_error("did you mean '%s'?", near.best);
 	return NULL;
