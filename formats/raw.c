@@ -220,7 +220,7 @@ static int raw_probe(const uint8_t *head, size_t n, uint64_t size)
 static int raw_create_check(const struct opts *opts, uint64_t *size, struct err *err)
 {
 	if (*size > INT64_MAX - (SECTOR - 1))
-		return err_set(err, EFBIG, "The image size is too large for file format 'raw'");
+		return err_set(err, EINVAL, "Could not resize file: Invalid argument");
 	*size = round_up(*size, SECTOR);
 	return 0;
 }
@@ -245,7 +245,11 @@ static int raw_create(const struct create *c, struct err *err)
 		return size > c->lower->size ? err_set(err, EINVAL, "Cannot grow device files")
 					     : 0;
 	}
-	return blk_resize(c->lower, size, kind[prealloc], err);
+	if (blk_resize(c->lower, size, kind[prealloc], err) == 0)
+		return 0;
+	if (err->num == EFBIG)
+		err_set(err, EFBIG, "The image size is too large for file format 'raw'");
+	return -1;
 }
 
 static int raw_measure(const struct opts *opts, uint64_t size, struct blk *src,

@@ -199,7 +199,7 @@ static void test_refused(void **state)
 	refuse(&c, "Invalid cache option: foo");
 	c.cache = NULL;
 	c.size = UINT64_MAX;
-	refuse(&c, "The image size is too large for file format 'raw'");
+	refuse(&c, "Could not resize file: Invalid argument");
 	c.size = 512;
 	set("preallocation", "foo");
 	refuse(&c, "invalid parameter value: foo");

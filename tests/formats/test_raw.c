@@ -228,7 +228,7 @@ static void test_create(void **state)
 	assert_int_equal(c.lower->size, 1024);
 	assert_int_equal(blk_close(c.lower, &err), 0);
 	assert_int_equal(format_raw.create_check(o, &size, &err), -1);
-	assert_int_equal(err.num, EFBIG);
+	assert_int_equal(err.num, EINVAL);
 	assert_int_equal(format_raw.measure(o, 1, NULL, &m, &err), 0);
 	assert_int_equal(m.required, 512);
 	assert_int_equal(m.fully_allocated, 512);
