@@ -511,3 +511,14 @@ int qcow2_header_encode(struct qcow2_header *h, const struct qcow2_extra *x, boo
 		memcpy(buf + QCOW2_HEAD_NOW, x->unknown, x->nunknown);
 	return 0;
 }
+
+int qcow2_header_update(struct qcow2 *q, struct err *err)
+{
+	uint8_t buf[QCOW2_HEAD_V3];
+	size_t n = q->h.version == 2 ? QCOW2_HEAD_V2 : QCOW2_HEAD_V3;
+
+	layout_encode(v2_fields, &q->h, buf);
+	if (q->h.version >= 3)
+		layout_encode(v3_fields, &q->h, buf);
+	return blk_pwrite(q->image.blk.lower, buf, n, 0, 0, err);
+}

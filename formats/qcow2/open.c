@@ -122,11 +122,16 @@ static int load_l1(struct qcow2 *q, struct err *err)
 	return 0;
 }
 
+uint64_t qcow2_l2_pieces(const struct qcow2 *q)
+{
+	return MAX(L2_CACHE_MAX / q->cluster_size, 8);
+}
+
 static int make_caches(struct qcow2 *q, struct err *err)
 {
 	uint32_t size = q->cluster_size;
 
-	q->l2_cache = cache_new(q->image.blk.lower, size, MAX(L2_CACHE_MAX / size, 8), err);
+	q->l2_cache = cache_new(q->image.blk.lower, size, (unsigned)qcow2_l2_pieces(q), err);
 	if (!q->l2_cache)
 		return -1;
 	if (!(q->flags & (IMAGE_WRITE | IMAGE_CHECK)))
@@ -135,11 +140,34 @@ static int make_caches(struct qcow2 *q, struct err *err)
 	return q->ref_cache ? 0 : -1;
 }
 
+/* What only a writer needs. An autoclear bit that we do not know says that something
+ * follows our writes which will not. */
+static int prepare_writing(struct qcow2 *q, struct err *err)
+{
+	const uint64_t known = QCOW2_AUTOCLEAR_BITMAPS | QCOW2_AUTOCLEAR_DATA_RAW;
+	size_t bits = div_up(q->h.l1_size, 512);
+
+	q->l1_dirty = calloc(1, bits / 8 + 1);
+	if (!q->l1_dirty)
+		return err_nomem(err, bits / 8 + 1, "the L1 table");
+	cache_relax(q->l2_cache, q->flags & IMAGE_NEW);
+	cache_relax(q->ref_cache, q->flags & IMAGE_NEW);
+	q->fresh_off = UINT64_MAX;
+	if (q->image.blk.lower->caps & BLK_CAN_GROW)
+		q->fresh_off = round_up(q->file_size, q->cluster_size);
+	if (!(q->h.autoclear & ~known) || (q->flags & IMAGE_CHECK))
+		return 0;
+	q->h.autoclear &= known;
+	return qcow2_header_update(q, err);
+}
+
 static int load_tables(struct qcow2 *q, struct err *err)
 {
 	if (load_l1(q, err) || make_caches(q, err))
 		return -1;
-	return 0;
+	if ((q->flags & (IMAGE_WRITE | IMAGE_CHECK)) && qcow2_reftable_load(q, err))
+		return -1;
+	return q->flags & IMAGE_WRITE ? prepare_writing(q, err) : 0;
 }
 
 int qcow2_open(struct blk *lower, const struct opts *opts, unsigned flags, struct image **out,
@@ -178,23 +206,14 @@ fail:
 	return -1;
 }
 
-int qcow2_corrupt(struct qcow2 *q, struct err *err, const char *fmt, ...)
-{
-	char text[256];
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(text, sizeof(text), fmt, ap);
-	va_end(ap);
-	return err_set(err, EIO, "qcow2: Image is corrupt: %s", text);
-}
-
 static int qcow2_close(struct blk *blk, struct err *err)
 {
 	struct qcow2 *q = qcow2_of(blk);
 	struct err later;
 	int rc = 0;
 
+	if ((q->flags & IMAGE_WRITE) && q->l1_dirty && qcow2_finish(q, err))
+		rc = -1;
 	if (q->image.data && blk_close(q->image.data, rc ? &later : err))
 		rc = -1;
 	cache_free(q->l2_cache);
@@ -220,6 +239,11 @@ const struct blk_ops qcow2_ops = {
 	.pread = qcow2_pread,
 	.extent = qcow2_extent,
 	.hollow = qcow2_hollow,
+	.claim = qcow2_claim,
+	.settle = qcow2_settle,
+	.drop = qcow2_drop,
+	.zero = qcow2_zero,
+	.flush = qcow2_flush,
 	.pack = qcow2_pack,
 	.unpack = qcow2_unpack,
 	.close = qcow2_close,

@@ -140,6 +140,7 @@ struct qcow2_bitmap {
 /* Freed on disk only after the tables that pointed there are stable. */
 struct qcow2_freed {
 	uint64_t off, len; /* any bytes: each cluster that they touch loses one reference */
+	bool punch;	   /* a discard: give the space back to the file system, too */
 };
 
 struct qcow2 {
@@ -174,10 +175,13 @@ struct qcow2 {
 	uint8_t *l1_dirty; /* a bit for each 4 KiB of the L1 table */
 	bool l1_changed;
 	bool started;	     /* the header says that we write: dirty, autoclear bits */
+	bool broken;	     /* an error left the counts in memory unlike those on disk */
+	uint64_t unsynced;   /* at least as many L2 tables wait for the external data file */
+	bool data_dirty;     /* the external data file has what is not stable yet */
 	uint64_t free_cl;    /* no cluster below it is free */
 	uint64_t fresh_off;  /* at and past it the file has never been written */
 	uint64_t packed_off; /* where the next compressed bytes go; 0: into a new cluster */
-	uint64_t file_end;   /* one past the last cluster that was ever allocated */
+	uint64_t file_end;   /* the file has to be this long in the end */
 	struct qcow2_freed *later; /* what the next sync frees */
 	size_t nlater, later_room;
 };
@@ -191,6 +195,19 @@ static inline struct qcow2 *qcow2_of(struct blk *blk)
 static inline struct blk *qcow2_home(struct qcow2 *q)
 {
 	return q->h.incompat & QCOW2_INCOMPAT_DATA_FILE ? q->image.data : q->image.blk.lower;
+}
+
+/* The place of a guest offset in the L1 table, and in its L2 table. */
+static inline uint64_t qcow2_l1_index(const struct qcow2 *q, uint64_t off)
+{
+	return off / q->l2_span;
+}
+
+static inline uint8_t *qcow2_entry_at(const struct qcow2 *q, uint8_t *table, uint64_t off)
+{
+	uint64_t i = (off >> q->h.cluster_bits) & ((UINT64_C(1) << q->l2_bits) - 1);
+
+	return table + i * q->l2_entry;
 }
 
 static inline bool qcow2_external(const struct qcow2 *q)
@@ -256,11 +273,81 @@ bool qcow2_hollow(struct blk *blk);
 extern const struct blk_ops qcow2_ops;
 int qcow2_open(struct blk *lower, const struct opts *opts, unsigned flags, struct image **out,
 	       struct err *err);
-/* Writes `len` bytes of the header at `at`, taken from q->h. */
+/* How many L2 tables are kept in memory. */
+uint64_t qcow2_l2_pieces(const struct qcow2 *q);
+
+/* ---- sync.c ----------------------------------------------------------------------- */
+
+/* Writes the fixed fields of the header from q->h, in one piece. */
 int qcow2_header_update(struct qcow2 *q, struct err *err);
+/* Before the first change: clears what a writer must clear, refuses what it must. Under
+ * the lock, as all of the following. */
+int qcow2_start(struct qcow2 *q, struct err *err);
+/*
+ * Brings all metadata to the file, each kind stable before the next refers to it (no
+ * waits with IMAGE_NEW), then frees what was replaced. `stable`: the last kind, too.
+ */
+int qcow2_sync(struct qcow2 *q, bool stable, struct err *err);
+void qcow2_l1_set(struct qcow2 *q, uint64_t i, uint64_t entry);
+/* At the end of a writer. Takes no lock. */
+int qcow2_finish(struct qcow2 *q, struct err *err);
+int qcow2_flush(struct blk *blk, struct err *err);
+/* Before the first change: clears what a writer must clear, refuses what it must. Under
+ * the lock, as all of the following. */
+int qcow2_start(struct qcow2 *q, struct err *err);
+/*
+ * Brings all metadata to the file, each kind stable before the next refers to it (no
+ * waits with IMAGE_NEW), then frees what was replaced. `stable`: the last kind, too.
+ */
+int qcow2_sync(struct qcow2 *q, bool stable, struct err *err);
+void qcow2_l1_set(struct qcow2 *q, uint64_t i, uint64_t entry);
+/* At the end of a writer. Takes no lock. */
+int qcow2_finish(struct qcow2 *q, struct err *err);
+int qcow2_flush(struct blk *blk, struct err *err);
 /* "qcow2: Image is corrupt: ...", EIO; sets the corrupt bit where we write. Returns -1. */
 int qcow2_corrupt(struct qcow2 *q, struct err *err, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
+
+/* ---- refcount.c ------------------------------------------------------------------- */
+
+uint64_t qcow2_ref_get(unsigned order, const uint8_t *block, uint64_t i);
+void qcow2_ref_put(unsigned order, uint8_t *block, uint64_t i, uint64_t v);
+/* q->reftable, for writing and check. */
+int qcow2_reftable_load(struct qcow2 *q, struct err *err);
+/* The block at refcount table index i, held; *block NULL where there is none. */
+int qcow2_refblock_get(struct qcow2 *q, uint64_t i, uint8_t **block, struct err *err);
+int qcow2_ref_of(struct qcow2 *q, uint64_t cl, uint64_t *refs, struct err *err);
+/* One more (or less) reference to each of n clusters whose refcount blocks exist. */
+int qcow2_ref_change(struct qcow2 *q, uint64_t cl, uint64_t n, bool more, struct err *err);
+/* Clusters in use that off..off+len touches (len > 0) lose a reference at the next sync. */
+int qcow2_free_later(struct qcow2 *q, uint64_t off, uint64_t len, bool punch, struct err *err);
+/* The same at once: nothing on disk refers to them. */
+int qcow2_free_now(struct qcow2 *q, uint64_t off, uint64_t len, struct err *err);
+
+/* ---- alloc.c ---------------------------------------------------------------------- */
+
+/*
+ * At most `want` adjacent free clusters, the first there are (`whole`: exactly so many),
+ * with a refcount of 1 from now on. *fresh: they read as zeros.
+ */
+int qcow2_alloc(struct qcow2 *q, uint64_t want, bool whole, uint64_t *off, uint64_t *got,
+		bool *fresh, struct err *err);
+/* Room for n compressed bytes: after the last ones where they fit. */
+int qcow2_alloc_packed(struct qcow2 *q, uint32_t n, uint64_t *off, struct err *err);
+
+/* ---- claim.c ---------------------------------------------------------------------- */
+
+int qcow2_claim(struct blk *blk, struct claim *c, struct err *err);
+int qcow2_settle(struct blk *blk, struct claim *c, struct err *err);
+void qcow2_drop(struct blk *blk, struct claim *c);
+/* The L2 table at L1 index i for writing, held: made or copied if need be. */
+int qcow2_l2_own(struct qcow2 *q, uint64_t i, uint8_t **table, struct err *err);
+/* What an entry refers to is replaced: frees it at the next sync. */
+int qcow2_free_entry(struct qcow2 *q, uint64_t entry, bool punch, struct err *err);
+
+/* ---- zero.c ----------------------------------------------------------------------- */
+
+int qcow2_zero(struct blk *blk, uint64_t off, uint64_t len, unsigned flags, struct err *err);
 
 /* ---- snapshot.c ------------------------------------------------------------------- */
 

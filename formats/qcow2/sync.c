@@ -1,0 +1,201 @@
+/*
+ * What of a writer's work goes to the disk when.
+ *
+ * Every reference follows what it refers to: guest data, reference counts, L2 tables, the
+ * L1 table, with a flush between where something changed. Only then clusters that were
+ * replaced are freed, so that none is reused while the disk may still point to it. A
+ * crash leaks clusters at worst. With lazy refcounts the counts may come late: the dirty
+ * bit says so. A new image (IMAGE_NEW) is synced as a whole before it gets its name, and
+ * waits for nothing.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "formats/qcow2/qcow2.h"
+#include "lib/bytes.h"
+#include "lib/mem.h"
+
+#define L1_BLOCK 512 /* entries that are written together: 4 KiB */
+
+static int mark_corrupt(struct qcow2 *q, struct err *err)
+{
+	if (!(q->flags & IMAGE_WRITE) || (q->flags & (IMAGE_CHECK | IMAGE_NEW)) ||
+	    q->h.version < 3 || (q->h.incompat & QCOW2_INCOMPAT_CORRUPT))
+		return 0;
+	q->h.incompat |= QCOW2_INCOMPAT_CORRUPT;
+	return qcow2_header_update(q, err);
+}
+
+int qcow2_corrupt(struct qcow2 *q, struct err *err, const char *fmt, ...)
+{
+	char text[256];
+	struct err later;
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	mark_corrupt(q, &later);
+	return err_set(err, EIO, "qcow2: Image is corrupt: %s", text);
+}
+
+int qcow2_start(struct qcow2 *q, struct err *err)
+{
+	struct qcow2_header *h = &q->h;
+	struct qcow2_header old = *h;
+
+	if (h->crypt != QCOW2_CRYPT_NONE)
+		return err_set(err, ENOTSUP,
+			       "The image is encrypted: it cannot be written without the key");
+	if (q->broken)
+		return err_set(err, EIO,
+			       "An earlier error left the reference counts unfinished: no more "
+			       "clusters are allocated");
+	if ((h->incompat & QCOW2_INCOMPAT_CORRUPT) && !(q->flags & IMAGE_CHECK))
+		return err_set(err, EIO, "qcow2: Image is corrupt; it is not written any more");
+	if (q->started)
+		return 0;
+	/* Bitmaps have to follow every write while the bit is set. We do not record writes
+	 * in them, so we say so: without the bit QEMU takes them as inconsistent. */
+	h->autoclear &= ~(uint64_t)QCOW2_AUTOCLEAR_BITMAPS;
+	if ((h->compat & QCOW2_COMPAT_LAZY) && !(q->flags & IMAGE_NEW))
+		h->incompat |= QCOW2_INCOMPAT_DIRTY;
+	if (old.autoclear != h->autoclear || old.incompat != h->incompat) {
+		if (qcow2_header_update(q, err) || blk_flush(q->image.blk.lower, err)) {
+			*h = old;
+			return -1;
+		}
+	}
+	if (!(h->incompat & QCOW2_INCOMPAT_DIRTY))
+		cache_depend(q->l2_cache, q->ref_cache);
+	q->started = true;
+	return 0;
+}
+
+void qcow2_l1_set(struct qcow2 *q, uint64_t i, uint64_t entry)
+{
+	q->l1[i] = entry;
+	q->l1_dirty[i / L1_BLOCK / 8] |= (uint8_t)(1 << i / L1_BLOCK % 8);
+	q->l1_changed = true;
+}
+
+static int write_l1(struct qcow2 *q, struct err *err)
+{
+	uint8_t buf[L1_BLOCK * 8];
+	uint64_t n = q->h.l1_size;
+
+	for (uint64_t i = 0; i < n; i += L1_BLOCK) {
+		uint8_t *dirty = &q->l1_dirty[i / L1_BLOCK / 8];
+		uint8_t bit = (uint8_t)(1 << i / L1_BLOCK % 8);
+		uint64_t part = MIN(n - i, L1_BLOCK);
+
+		if (!(*dirty & bit))
+			continue;
+		for (uint64_t k = 0; k < part; k++)
+			put_be64(buf + 8 * k, q->l1[i + k]);
+		if (blk_pwrite(q->image.blk.lower, buf, part * 8, q->h.l1_off + i * 8, 0, err))
+			return -1;
+		*dirty &= (uint8_t)~bit;
+	}
+	q->l1_changed = false;
+	return 0;
+}
+
+/* Gives the space of clusters that nobody refers to any more back to the file system. */
+static void punch(struct qcow2 *q, const struct qcow2_freed *f)
+{
+	uint64_t end = f->off + f->len;
+	struct err later;
+
+	for (uint64_t off = f->off; off < end; off += q->cluster_size) {
+		uint64_t cl = off >> q->h.cluster_bits, refs;
+
+		if (qcow2_ref_of(q, cl, &refs, &later) == 0 && refs == 0)
+			blk_zero(q->image.blk.lower, off, q->cluster_size,
+				 BLK_UNMAP | BLK_ADVISE | BLK_CHEAP, &later);
+	}
+}
+
+static int free_all(struct qcow2 *q, struct err *err)
+{
+	struct err later;
+	int rc = 0;
+
+	for (size_t i = 0; i < q->nlater; i++) {
+		const struct qcow2_freed *f = &q->later[i];
+
+		if (qcow2_free_now(q, f->off, f->len, rc ? &later : err))
+			rc = -1;
+		else if (f->punch)
+			punch(q, f);
+	}
+	q->nlater = 0;
+	return rc;
+}
+
+int qcow2_sync(struct qcow2 *q, bool stable, struct err *err)
+{
+	struct blk *file = q->image.blk.lower;
+	bool wait = !(q->flags & IMAGE_NEW);
+
+	if (q->data_dirty && wait) {
+		if (blk_flush(q->image.data, err))
+			return -1;
+		q->data_dirty = false;
+	}
+	/* the caches flush the file where one refers to the other, or to data */
+	if (cache_flush(q->ref_cache, err) || cache_flush(q->l2_cache, err))
+		return -1;
+	q->unsynced = 0;
+	if (q->l1_changed && ((wait && blk_flush(file, err)) || write_l1(q, err)))
+		return -1;
+	if ((stable || q->nlater) && wait && blk_flush(file, err))
+		return -1;
+	return q->nlater ? free_all(q, err) : 0;
+}
+
+int qcow2_flush(struct blk *blk, struct err *err)
+{
+	struct qcow2 *q = qcow2_of(blk);
+	int rc;
+
+	if (!(q->flags & IMAGE_WRITE) || !q->l1)
+		return 0;
+	pthread_mutex_lock(&q->lock);
+	rc = qcow2_sync(q, true, err);
+	pthread_mutex_unlock(&q->lock);
+	if (rc)
+		return -1;
+	if (q->flags & IMAGE_NEW)
+		return blk_flush(blk->lower, err) ||
+				       (q->image.data && blk_flush(q->image.data, err))
+			       ? -1
+			       : 0;
+	/* data that was written in place */
+	return q->image.data ? blk_flush(q->image.data, err) : 0;
+}
+
+/* The end of a writer: all is written, the counts are right, the file is as long as its
+ * clusters are. */
+int qcow2_finish(struct qcow2 *q, struct err *err)
+{
+	struct blk *file = q->image.blk.lower;
+
+	if (!q->started)
+		return 0;
+	if (qcow2_sync(q, true, err) || cache_flush(q->ref_cache, err))
+		return -1;
+	if ((file->caps & BLK_CAN_GROW) && blk_size(file) < q->file_end &&
+	    blk_resize(file, q->file_end, PREALLOC_OFF, err))
+		return -1;
+	if (!(q->h.incompat & QCOW2_INCOMPAT_DIRTY) || (q->flags & IMAGE_CHECK))
+		return 0;
+	if (blk_flush(file, err))
+		return -1;
+	q->h.incompat &= ~(uint64_t)QCOW2_INCOMPAT_DIRTY;
+	return qcow2_header_update(q, err);
+}
