@@ -184,7 +184,10 @@ static int leased = -1;
 
 static void give_up_lease(int sig)
 {
+	int num = errno;
+
 	fcntl(leased, F_SETLEASE, F_UNLCK);
+	errno = num;
 }
 
 /* A file server that has the file leased gives it up when asked, which takes a moment. */
