@@ -24,7 +24,8 @@ enum {
 
 /* ---- messages --------------------------------------------------------------------- */
 
-static void say(struct checker *k, const char *fmt, va_list ap)
+static void __attribute__((format(printf, 2, 0)))
+say(struct checker *k, const char *fmt, va_list ap)
 {
 	char line[512];
 

@@ -30,7 +30,7 @@ void file_hidden_add(int dir, const char *name)
 		if (!atomic_compare_exchange_strong(&slot[i].state, &is, BUSY))
 			continue;
 		slot[i].dir = dir;
-		strcpy(slot[i].name, name);
+		memcpy(slot[i].name, name, strlen(name) + 1);
 		atomic_store(&slot[i].state, FULL);
 		return;
 	}
