@@ -190,6 +190,17 @@ static int check_scheme(const struct protocol *p, const struct opts *def, struct
 	return 0;
 }
 
+/* The driver of a file by its name: a local one. */
+static const struct protocol *protocol_of(const struct opts *def)
+{
+	const char *path = opts_get(def, "filename");
+	struct stat st;
+
+	if (path && stat(path, &st) == 0 && (S_ISBLK(st.st_mode) || S_ISCHR(st.st_mode)))
+		return &io_host_device;
+	return &io_file;
+}
+
 static struct blk *open_protocol(const struct protocol *p, const struct opts *def,
 				 const struct node_env *env, struct err *err)
 {
@@ -205,18 +216,12 @@ static struct blk *open_protocol(const struct protocol *p, const struct opts *de
 			p->name, key);
 		return NULL;
 	}
+	if (p == &io_file && opts_has(def, "driver") && protocol_of(def) != p) {
+		err_set(err, EINVAL, "'file' driver requires '%s' to be a regular file",
+			opts_get(def, "filename"));
+		return NULL;
+	}
 	return p->open(def, env->io, &blk, err) ? NULL : blk;
-}
-
-/* The driver of a file by its name: a local one. */
-static const struct protocol *protocol_of(const struct opts *def)
-{
-	const char *path = opts_get(def, "filename");
-	struct stat st;
-
-	if (path && stat(path, &st) == 0 && (S_ISBLK(st.st_mode) || S_ISCHR(st.st_mode)))
-		return &io_host_device;
-	return &io_file;
 }
 
 const char *node_driver(const struct opts *def)
