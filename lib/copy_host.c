@@ -79,6 +79,16 @@ static bool move_part(struct engine *e, const struct segment *s, uint64_t off, u
 	return false;
 }
 
+/* The kernel grows the file, not the blk: that must know how far the file reaches. */
+static bool reach(struct blk *home, uint64_t end)
+{
+	uint64_t size = blk_size(home);
+	struct err ignored;
+
+	return end <= size ||
+	       blk_zero(home, size, end - size, BLK_UNMAP | BLK_CHEAP, &ignored) == 0;
+}
+
 bool copy_host_can(const struct copy_job *job)
 {
 	if (!__atomic_load_n(&job->engine->offload, __ATOMIC_RELAXED) ||
@@ -105,7 +115,7 @@ int copy_host_move(struct copy_job *job, const struct write *w)
 	if (w->bytes < job->buf->data || w->bytes >= job->buf->data + job->len)
 		return 0; /* a packed stream */
 	to = blk_fd(w->home, &base);
-	if (to < 0)
+	if (to < 0 || !reach(w->home, w->host + w->len))
 		return 0;
 	for (size_t i = 0; i < job->nseg; i++) {
 		const struct segment *s = &job->seg[i];
