@@ -157,6 +157,8 @@ static const char *check_existing(const struct convert *c, const struct chain *t
 	return NULL;
 }
 
+#define DETECT_UNIT 4096
+
 static int fill_existing(struct convert *c, struct chain *target)
 {
 	const char *clash = check_existing(c, target);
@@ -169,6 +171,10 @@ static int fill_existing(struct convert *c, struct chain *target)
 	c->copy.target = target;
 	c->copy.target_zero = opts_has(c->o, "target-is-zero");
 	c->copy.target_backed = convert_backing(c->o) != NULL;
+	/* detect-zeroes: the places of a format are claimed past the chain, which would do it
+	 */
+	if (target->detect != DETECT_OFF && !target->layer[0]->ops->pwrite && !c->copy.sparse)
+		c->copy.sparse = DETECT_UNIT;
 	if (copy_data(c))
 		return 1;
 	if (blk_flush(&target->blk, &err)) {

@@ -180,7 +180,8 @@ static int place_zeros(struct copy_job *job, const struct out *o, struct err *er
 
 	if (opt->target_zero && !opt->target_backed)
 		return 0;
-	return blk_zero(&opt->target->blk, o->off, o->len, 0, err);
+	return blk_zero(&opt->target->blk, o->off, o->len,
+			opt->target->detect == DETECT_UNMAP ? BLK_UNMAP : 0, err);
 }
 
 static int place_one(struct copy_job *job, const struct out *o, struct err *err)

@@ -110,6 +110,10 @@ if "$PLATTER" convert --help >/dev/null 2>&1; then
 		driver=raw,file.filename=full.raw,detect-zeroes=unmap,discard=unmap
 	like "$(stat -c %b full.raw)" '^[0-8]$' 'detect-zeroes=unmap gives the space back'
 	ok cmp base.raw full.raw
+	image zero.qcow2
+	ok qimg convert -n -S 0 -f raw base.raw --target-image-opts \
+		driver=qcow2,file.filename=zero.qcow2,detect-zeroes=on
+	is "$(stat -c %s zero.qcow2)" 262144 'detect-zeroes of an image allocates nothing'
 fi
 
 # Non-files.
