@@ -161,6 +161,8 @@ const struct format *args_format_for(const char *name, const char *file)
 
 	if (f)
 		return f;
+	if (catalog_protocol(name))
+		return catalog_protocol_format(catalog_protocol(name));
 	suggest_begin(&near, name);
 	for (size_t i = 0; catalog_formats[i]; i++)
 		suggest_offer(&near, catalog_formats[i]->name);

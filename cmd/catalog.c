@@ -46,6 +46,11 @@ const struct format *catalog_protocol_format(const struct protocol *p)
 		as[i] = format_raw;
 		as[i].name = p->name;
 		as[i].open_opts = NULL;
+		as[i].measure = NULL;
+		if (!p->create_opts) {
+			as[i].create = NULL;
+			as[i].caps &= ~(unsigned)FORMAT_CREATE;
+		}
 	}
 	return &as[i];
 }

@@ -12,7 +12,7 @@ extern const struct protocol *const catalog_protocols[]; /* NULL-terminated */
 
 const struct format *catalog_format(const char *name);	   /* NULL: unknown */
 const struct protocol *catalog_protocol(const char *name); /* NULL: unknown */
-/* What an image is called that is opened as a protocol alone: `driver=file`. */
+/* What an image is called that is opened or made as a protocol alone: `driver=file`. */
 const struct format *catalog_protocol_format(const struct protocol *p);
 /* By the extension of a file name: "x.qcow2"; NULL if none fits. */
 const struct format *catalog_by_extension(const char *path);

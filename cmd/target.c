@@ -62,6 +62,32 @@ static int target_path(const char *name, char **out, struct err *err)
 	return rc;
 }
 
+/* -O host_device: what is there must open as that. */
+static int check_protocol(const struct stack_create *c, const char *path, struct err *err)
+{
+	const struct protocol *p = catalog_protocol(c->format->name);
+	struct node_env env = {.io = IO_WRITE};
+	struct image *image = NULL;
+	struct opts *def;
+	struct err later;
+
+	if (!p || p == &io_file)
+		return 0;
+	def = opts_new(err);
+	if (def && opts_set(def, "driver", p->name, err) == 0 &&
+	    opts_set(def, "filename", path, err) == 0)
+		image = node_open(def, &env, err);
+	opts_free(def);
+	blk_close(image ? &image->blk : NULL, &later);
+	if (image)
+		return 0;
+	return err_prefix(
+		err,
+		"Protocol driver '%s' does not support image creation, and opening the "
+		"image failed",
+		p->name);
+}
+
 /* Before anything is created. */
 static int check(const struct stack_create *c, uint64_t *size, struct err *err)
 {
@@ -115,8 +141,8 @@ int stack_target_create(const struct stack_create *c, struct stack_target *t, st
 	catch_end();
 	if (target_path(c->name, &t->path, err))
 		return -1;
-	if (check(c, &create.size, err) || make_file(c, t->path, &t->file, err) ||
-	    make_data(c, &t->data, err))
+	if (check(c, &create.size, err) || check_protocol(c, t->path, err) ||
+	    make_file(c, t->path, &t->file, err) || make_data(c, &t->data, err))
 		goto fail;
 	create.lower = t->file;
 	create.data = t->data;
