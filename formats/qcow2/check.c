@@ -24,12 +24,17 @@ enum {
 
 /* ---- messages --------------------------------------------------------------------- */
 
+bool check_heard(const struct checker *k)
+{
+	return k->c->report && k->lines <= LINES_MAX;
+}
+
 static void __attribute__((format(printf, 2, 0)))
 say(struct checker *k, const char *fmt, va_list ap)
 {
 	char line[512];
 
-	if (!k->c->report || k->lines > LINES_MAX)
+	if (!check_heard(k))
 		return;
 	if (k->lines++ == LINES_MAX)
 		snprintf(line, sizeof(line), "Further messages are left out.");

@@ -113,6 +113,8 @@ struct checker {
 void check_say(struct checker *k, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* The same, and counts an error. */
 void check_error(struct checker *k, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* Are messages still printed? Who would say the same many times may then just count. */
+bool check_heard(const struct checker *k);
 /* Takes n from the budget; false: it is used up. */
 bool check_spend(struct checker *k, uint64_t n);
 /* Counts `times` references to each cluster of a region, unless it lies past the end of

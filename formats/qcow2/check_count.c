@@ -248,8 +248,9 @@ static int add_many(struct checker *k, uint16_t *cell, uint64_t cl, uint64_t tim
 	uint64_t now = full_count(c, cl, *cell), more = MIN(times, c->max - now);
 	uint64_t *many;
 
-	for (uint64_t i = more; i < times; i++) {
-		check_error(k, "ERROR: overflow cluster offset=0x%" PRIx64, cl << k->bits);
+	k->c->errors += times - more;
+	for (uint64_t i = more; i < times && check_heard(k); i++) {
+		check_say(k, "ERROR: overflow cluster offset=0x%" PRIx64, cl << k->bits);
 		check_say(k, "Use qemu-img amend to increase the refcount entry width or "
 			     "qemu-img convert to create a clean copy if the image cannot be "
 			     "opened for writing");
@@ -319,10 +320,11 @@ int check_region(struct checker *k, uint64_t off, uint64_t len, uint64_t times, 
 	if (!check_outside(k, off, len))
 		return check_clusters(k, first, ((off + len - 1) >> k->bits) - first + 1, times,
 				      flags, err);
-	for (uint64_t i = 0; i < times; i++)
-		check_error(k,
-			    "ERROR: counting reference for region exceeding the end of the "
-			    "file by one cluster or more: offset 0x%" PRIx64 " size 0x%" PRIx64,
-			    off, len);
+	k->c->errors += times;
+	for (uint64_t i = 0; i < times && check_heard(k); i++)
+		check_say(k,
+			  "ERROR: counting reference for region exceeding the end of the "
+			  "file by one cluster or more: offset 0x%" PRIx64 " size 0x%" PRIx64,
+			  off, len);
 	return 0;
 }
