@@ -97,7 +97,8 @@ static int shape_parse(const struct opts *o, struct shape *s, struct err *err)
 }
 
 /* The clusters of a full image that are not data: header, L1, L2, and the refcount table
- * and blocks, which count themselves. size < 2^63, so nothing here overflows. */
+ * and blocks, which count themselves. What is too large ends at the L1 table's limit, so
+ * that no product overflows. */
 static int metadata_clusters(const struct shape *s, uint64_t size, uint64_t *out,
 			     struct err *err)
 {
@@ -184,8 +185,6 @@ int qcow2_measure(const struct opts *opts, uint64_t size, struct blk *src, struc
 		return err_set(err, EINVAL, "A chain of images is needed to measure");
 	if (src)
 		size = blk_size(src);
-	if (size > INT64_MAX)
-		return err_set(err, EFBIG, "The image size is too large");
 	if (shape_parse(opts, &s, err) < 0 || metadata_clusters(&s, size, &meta, err) < 0)
 		return -1;
 	all = div_up(size, s.cluster);
