@@ -7,6 +7,7 @@
 #include "cmd/args.h"
 #include "cmd/catalog.h"
 #include "cmd/cmd.h"
+#include "cmd/suggest.h"
 #include "lib/location.h"
 #include "lib/mem.h"
 
@@ -89,6 +90,25 @@ const struct opt *newimage_row(const struct newimage *n, const char *key)
 	return NULL;
 }
 
+/* "Invalid parameter 'cluster_sise'", and under our own name the nearest that is valid. */
+static int unknown_key(const struct newimage *n, const char *key, struct err *err)
+{
+	const struct opt *const tables[] = {n->format->create_opts, n->protocol->create_opts};
+	struct suggest near;
+
+	err_set(err, EINVAL, "Invalid parameter '%s'", key);
+	suggest_begin(&near, key);
+	for (size_t i = 0; i < ARRAY_LEN(tables); i++) {
+		for (const struct opt *t = tables[i]; t && t->type != OPT_END; t++) {
+			if (!(t->flags & OPT_HIDDEN))
+				suggest_offer(&near, t->name);
+		}
+	}
+	if (near.best && cmd_persona == PERSONA_PLATTER)
+		err_hint(err, "did you mean '%s'?", near.best);
+	return -1;
+}
+
 int newimage_check(const struct newimage *n, struct err *err)
 {
 	for (size_t i = 0; i < opts_count(n->keys); i++) {
@@ -98,7 +118,7 @@ int newimage_check(const struct newimage *n, struct err *err)
 		bool b;
 
 		if (!t)
-			return err_set(err, EINVAL, "Invalid parameter '%s'", key);
+			return unknown_key(n, key, err);
 		if ((t->type == OPT_SIZE && opts_size(n->keys, key, &num, err)) ||
 		    (t->type == OPT_NUM && opts_num(n->keys, key, UINT64_MAX, &num, err)) ||
 		    ((t->type == OPT_BOOL || t->type == OPT_FLAG) &&

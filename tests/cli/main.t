@@ -32,6 +32,9 @@ like "$err" "Unknown file format 'qcow3'
 platter: did you mean 'qcow2'\?" 'a format is suggested'
 exits 1 platter create -f img x 1M
 like "$err" "did you mean 'raw'" 'by what others call it, too'
+exits 1 platter create -f raw -o preallocatoin=full x 1M
+like "$err" "Invalid parameter 'preallocatoin'
+did you mean 'preallocation'\?" 'a key of a format is suggested'
 for c in $("$PLATTER" --help | sed -n 's/^  \([a-z]*\)  .*/\1/p'); do
 	exits 0 platter "$c" --help
 	like "$out" "Usage: platter $c" "$c --help"
