@@ -178,28 +178,38 @@ static int make_blocks(struct qcow2 *q, uint64_t cl, uint64_t top, uint64_t at, 
 	return qcow2_ref_change(q, at, n, true, err);
 }
 
-/*
- * A larger table, behind all that is in use and behind cluster `past`. The new table and
- * its blocks are stable before the header points there; the old table is freed after.
- */
-static int grow_reftable(struct qcow2 *q, uint64_t need, uint64_t past, struct err *err)
+/* How many blocks are missing for an area that begins with them, goes on with a table of
+ * `entries` entries (which grows if need be) and ends with n clusters. */
+static uint64_t plan_area(const struct qcow2 *q, uint64_t at, uint64_t n, uint64_t *entries,
+			  uint64_t *top)
 {
-	uint64_t per = q->cluster_size / 8, entries, at, tail, clusters, n, top, low, high;
+	uint64_t per = q->cluster_size / 8, blocks;
+
+	for (;;) {
+		blocks = count_missing(q, at, *entries / per + n, top);
+		if (*top < *entries)
+			return blocks;
+		*entries = round_up(*top + 1, per);
+	}
+}
+
+/*
+ * An area at cluster `at`, where nothing is in use: refcount blocks, a new refcount table
+ * of at least `entries` entries, and n clusters, in use from now on. All is stable before
+ * the header points to the new table; the old one is freed after.
+ */
+static int make_area(struct qcow2 *q, uint64_t at, uint64_t entries, uint64_t n, uint64_t *cl,
+		     struct err *err)
+{
+	uint64_t per = q->cluster_size / 8, blocks, table, top, low, high;
 	uint64_t old_off = q->h.reftable_off, old_n = q->nreftable;
 	struct qcow2_header *h = &q->h;
 	uint64_t *grown;
 
-	if (find_tail(q, &tail, err))
-		return -1;
-	at = MAX(tail, past);
-	entries = round_up(MAX(need, old_n + old_n / 2), per);
-	for (;;) {
-		clusters = entries / per;
-		n = count_missing(q, at, clusters, &top);
-		if (top < entries)
-			break;
-		entries = round_up(top + 1, per);
-	}
+	entries = round_up(entries, per);
+	blocks = plan_area(q, at, n, &entries, &top);
+	table = at + blocks;
+	*cl = table + entries / per;
 	if (entries > QCOW2_REFTABLE_MAX / 8)
 		return err_set(err, EFBIG,
 			       "The image file has reached the size that a refcount table of "
@@ -211,19 +221,48 @@ static int grow_reftable(struct qcow2 *q, uint64_t need, uint64_t past, struct e
 	memset(grown + old_n, 0, (entries - old_n) * 8);
 	q->reftable = grown;
 	q->nreftable = entries;
-	if (make_blocks(q, at, top, at + clusters, n, &low, &high, err) ||
-	    qcow2_ref_change(q, at, clusters, true, err))
+	if (make_blocks(q, at, top, at, blocks, &low, &high, err) ||
+	    qcow2_ref_change(q, table, entries / per + n, true, err))
 		return -1;
+	used_up_to(q, *cl + n);
 	if (cache_flush(q->ref_cache, err) ||
-	    write_reftable(q, at << h->cluster_bits, 0, entries - 1, err) ||
+	    write_reftable(q, table << h->cluster_bits, 0, entries - 1, err) ||
 	    wait_stable(q, err))
 		return -1;
-	h->reftable_off = at << h->cluster_bits;
-	h->reftable_cl = (uint32_t)clusters;
+	h->reftable_off = table << h->cluster_bits;
+	h->reftable_cl = (uint32_t)(entries / per);
 	if (qcow2_header_update(q, err))
 		return -1;
 	cache_data_written(q->l2_cache);
 	return old_n ? qcow2_free_later(q, old_off, old_n * 8, false, err) : 0;
+}
+
+/* A larger table, behind all that is in use and behind cluster `past`. */
+static int grow_reftable(struct qcow2 *q, uint64_t need, uint64_t past, struct err *err)
+{
+	uint64_t tail, cl;
+
+	if (find_tail(q, &tail, err))
+		return -1;
+	return make_area(q, MAX(tail, past), MAX(need, q->nreftable + q->nreftable / 2), 0, &cl,
+			 err);
+}
+
+int qcow2_alloc_area(struct qcow2 *q, uint64_t n, uint64_t *off, struct err *err)
+{
+	uint64_t tail, cl;
+
+	if (find_tail(q, &tail, err))
+		return -1;
+	if (n > cluster_limit(q) || tail > cluster_limit(q) - n)
+		return err_set(err, EFBIG, "The image file would exceed %" PRIu64 " bytes",
+			       UINT64_C(1) << 56);
+	if (make_area(q, tail, q->nreftable, n, &cl, err)) {
+		q->broken = true;
+		return -1;
+	}
+	*off = cl << q->h.cluster_bits;
+	return 0;
 }
 
 /* Makes new refcount blocks stable, then lets the table point to them. */

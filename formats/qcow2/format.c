@@ -20,8 +20,12 @@ const struct format format_qcow2 = {
 	.summary = "QEMU's image format: snapshots, backing files, compression",
 	.extensions = extensions,
 	.caps = FORMAT_CREATE | FORMAT_WRITE | FORMAT_BACKING | FORMAT_PACK,
+	.create_opts = qcow2_create_opts,
 	.probe = qcow2_probe,
 	.open = qcow2_open,
+	.create = qcow2_create,
+	.create_check = qcow2_create_check,
+	.info = qcow2_info,
 	.check = qcow2_check,
 	.measure = qcow2_measure,
 };

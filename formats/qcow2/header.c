@@ -458,7 +458,8 @@ static int put_known(struct out *o, const struct qcow2_extra *x, bool features, 
 		if (put_ext(o, QCOW2_EXT_CRYPT, data, 16, err) < 0)
 			return -1;
 	}
-	if (features && put_features(o, err) < 0)
+	/* the peer's rule: where it would not crowd out a backing file's name */
+	if (features && o->n - o->at >= 4096 && put_features(o, err) < 0)
 		return -1;
 	if (x->has_bitmaps) {
 		put_be32(data, x->nb_bitmaps);

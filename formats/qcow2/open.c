@@ -244,6 +244,7 @@ const struct blk_ops qcow2_ops = {
 	.drop = qcow2_drop,
 	.zero = qcow2_zero,
 	.flush = qcow2_flush,
+	.resize = qcow2_resize,
 	.pack = qcow2_pack,
 	.unpack = qcow2_unpack,
 	.close = qcow2_close,

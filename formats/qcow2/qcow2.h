@@ -2,13 +2,14 @@
  * qcow2 (QEMU docs/interop/qcow2.rst), shared inside formats/qcow2/.
  *
  *	header.c   the header and its extensions, every limit
- *	open.c     descriptor, open, close, flush; snapshots and bitmaps as info needs them
- *	map.c      L1 and L2 tables -> extents
- *	refcount.c reference counts and the allocation of host clusters
- *	claim.c    writing: claim, settle, drop
- *	zero.c     zero clusters and discard
- *	packed.c   compressed clusters
- *	...
+ *	open.c     open and close; hollow.c: an answer about the file
+ *	snapshot.c, bitmap.c  the tables of snapshots and bitmaps
+ *	map.c      L1 and L2 tables -> extents; packed.c: compressed clusters
+ *	refcount.c, alloc.c  reference counts; host clusters
+ *	claim.c, zero.c      writing: claim, settle, drop; zeros, discard
+ *	sync.c     what goes to the disk when
+ *	options.c, create.c, resize.c  new images, more room
+ *	info.c, measure.c, check*.c    what format.h asks for
  *
  * Units: bytes; what counts clusters ends in _cl. L1, L2 and refcount table entries are
  *	kept in memory as numbers (L1, refcount table) or as on disk (the caches).
@@ -292,18 +293,6 @@ void qcow2_l1_set(struct qcow2 *q, uint64_t i, uint64_t entry);
 /* At the end of a writer. Takes no lock. */
 int qcow2_finish(struct qcow2 *q, struct err *err);
 int qcow2_flush(struct blk *blk, struct err *err);
-/* Before the first change: clears what a writer must clear, refuses what it must. Under
- * the lock, as all of the following. */
-int qcow2_start(struct qcow2 *q, struct err *err);
-/*
- * Brings all metadata to the file, each kind stable before the next refers to it (no
- * waits with IMAGE_NEW), then frees what was replaced. `stable`: the last kind, too.
- */
-int qcow2_sync(struct qcow2 *q, bool stable, struct err *err);
-void qcow2_l1_set(struct qcow2 *q, uint64_t i, uint64_t entry);
-/* At the end of a writer. Takes no lock. */
-int qcow2_finish(struct qcow2 *q, struct err *err);
-int qcow2_flush(struct blk *blk, struct err *err);
 /* "qcow2: Image is corrupt: ...", EIO; sets the corrupt bit where we write. Returns -1. */
 int qcow2_corrupt(struct qcow2 *q, struct err *err, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
@@ -332,6 +321,11 @@ int qcow2_free_now(struct qcow2 *q, uint64_t off, uint64_t len, struct err *err)
  */
 int qcow2_alloc(struct qcow2 *q, uint64_t want, bool whole, uint64_t *off, uint64_t *got,
 		bool *fresh, struct err *err);
+/*
+ * n adjacent clusters behind all that is in use, and before them the refcount blocks and
+ * the new refcount table that describe them: how the peer preallocates data.
+ */
+int qcow2_alloc_area(struct qcow2 *q, uint64_t n, uint64_t *off, struct err *err);
 /* Room for n compressed bytes: after the last ones where they fit. */
 int qcow2_alloc_packed(struct qcow2 *q, uint32_t n, uint64_t *off, struct err *err);
 
@@ -348,6 +342,32 @@ int qcow2_free_entry(struct qcow2 *q, uint64_t entry, bool punch, struct err *er
 /* ---- zero.c ----------------------------------------------------------------------- */
 
 int qcow2_zero(struct blk *blk, uint64_t off, uint64_t len, unsigned flags, struct err *err);
+
+/* ---- resize.c --------------------------------------------------------------------- */
+
+int qcow2_resize(struct blk *blk, uint64_t size, enum blk_prealloc p, struct err *err);
+
+/* ---- options.c -------------------------------------------------------------------- */
+
+/* What `-o` asks of a new image. */
+struct qcow2_settings {
+	uint32_t version;
+	unsigned cluster_bits, refcount_order;
+	bool extended_l2, lazy, zstd, data_raw;
+	const char *backing, *backing_format, *data_file; /* borrowed from the opts */
+	enum blk_prealloc prealloc;
+};
+
+extern const struct opt qcow2_create_opts[];
+/* Bad values and bad combinations, in the peer's words. */
+int qcow2_settings(const struct opts *opts, struct qcow2_settings *s, struct err *err);
+/* The same and the size, which becomes whole sectors. */
+int qcow2_create_check(const struct opts *opts, uint64_t *size, struct err *err);
+
+/* ---- create.c, info.c: struct format ---------------------------------------------- */
+
+int qcow2_create(const struct create *c, struct err *err);
+int qcow2_info(struct image *image, struct info *out, struct err *err);
 
 /* ---- snapshot.c ------------------------------------------------------------------- */
 
