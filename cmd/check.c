@@ -114,8 +114,10 @@ static int check_chain(const struct opts *o, const char *name, bool json, struct
 		return CHECK_FAILED;
 	if (!json && !opts_has(o, "quiet"))
 		print_human(&c);
-	if (c.check_errors)
+	if (c.check_errors) {
+		cmd_error("Check failed");
 		return CHECK_FAILED;
+	}
 	return c.errors ? CHECK_CORRUPT : c.leaks ? CHECK_LEAKS : CHECK_OK;
 }
 
