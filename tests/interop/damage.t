@@ -3,7 +3,7 @@
 # neither changes the image.
 . "${0%/*}/../tap.sh"
 skip_unless qemu-img qemu-io python3
-peer_version
+peer_version qemu-img
 
 mkdir "$T/ours"
 ln -s ours "$T/peer"
