@@ -354,11 +354,14 @@ static const struct format *probe(struct blk **lower, const struct node_env *env
 				  struct err *err)
 {
 	const struct format *format = stack_probe(*lower, err);
+	struct blk *file = *lower;
 
 	if (!format)
 		return NULL;
+	while (file->lower)
+		file = file->lower;
 	if (!(format->caps & FORMAT_ANY))
-		return io_file_lock(*lower, lower_io(env, format), err) ? NULL : format;
+		return io_file_lock(file, lower_io(env, format), err) ? NULL : format;
 	if (env->io & IO_WRITE)
 		*lower = guard_new(*lower, err);
 	return *lower ? format : NULL;
