@@ -221,6 +221,105 @@ static void test_prealloc(void **state)
 	assert_true(st.st_blocks * 512 >= MIB);
 }
 
+/* convert -B: what is not written shows the backing file, named as it will be found. */
+static void test_backing(void **state)
+{
+	struct stack_create c = request("sub/top", "qcow2", MIB);
+	struct stack_target t;
+	FILE *f;
+
+	(void)state;
+	assert_int_equal(mkdir("sub", 0777), 0);
+	f = fopen("sub/base", "w");
+	assert_non_null(f);
+	assert_int_equal(fputs("base", f) < 0, 0);
+	fclose(f);
+	set("backing_file", "base");
+	set("backing_fmt", "raw");
+	c.backing_open = true;
+	opened(&c, &t);
+	assert_int_equal(t.chain->n, 2);
+	put(&t, 5, 70000, 1);
+	finished(&t);
+	assert_int_equal(byte_in(&(struct stack_request){.name = "sub/top"}, 0), 'b');
+	assert_int_equal(byte_in(&(struct stack_request){.name = "sub/top"}, 70000), 5);
+
+	c.name = "sub/other"; /* not looked at where it is not asked for */
+	set("backing_file", "gone");
+	c.backing_open = false;
+	opened(&c, &t);
+	assert_int_equal(t.chain->n, 1);
+	stack_target_abandon(&t);
+}
+
+static void test_backing_missing(void **state)
+{
+	struct stack_create c = request("top", "qcow2", MIB);
+	struct stack_target t;
+	struct err err;
+
+	(void)state;
+	set("backing_file", "gone");
+	set("backing_fmt", "raw");
+	c.backing_open = true;
+	created(&c, &t);
+	assert_int_equal(stack_target_open(&c, &t, &err), -1);
+	assert_string_equal(err.text, "Could not open 'top': Could not open backing file: "
+				      "Could not open 'gone': No such file or directory");
+	assert_null(t.file);
+	assert_int_equal(files(), 0);
+}
+
+/* The words on the command line are the user's own: any location will do. */
+static void test_backing_location(void **state)
+{
+	struct stack_create c = request("top", "qcow2", MIB);
+	struct stack_target t;
+
+	(void)state;
+	set("backing_file", "json:{\"driver\":\"null-co\",\"size\":512}");
+	c.backing_open = true;
+	opened(&c, &t);
+	assert_int_equal(t.chain->n, 2);
+	stack_target_abandon(&t);
+	assert_int_equal(files(), 0);
+}
+
+/* Two files come into being, or none. */
+static void test_data_file(void **state)
+{
+	struct stack_create c = request("top", "qcow2", MIB);
+	struct stack_target t;
+
+	(void)state;
+	set("data_file", "data");
+	set("data_file_raw", "on");
+	opened(&c, &t);
+	put(&t, 5, 1000, 3);
+	assert_int_equal(files(), 0);
+	stack_target_abandon(&t);
+	assert_int_equal(files(), 0);
+	opened(&c, &t);
+	put(&t, 6, 1000, 3);
+	finished(&t);
+	assert_int_equal(files(), 2);
+	assert_int_equal(size_of("data"), MIB);
+	assert_int_equal(byte_in(&(struct stack_request){.name = "top"}, 1002), 6);
+	assert_int_equal(
+		byte_in(&(struct stack_request){.name = "data", .format = "raw"}, 1002), 6);
+}
+
+static void test_data_file_refused(void **state)
+{
+	struct stack_create c = request("top", "qcow2", MIB);
+
+	(void)state;
+	set("data_file", "nbd://x");
+	refuse(&c, "data_file 'nbd://x' must be the plain path of a local file");
+	set("data_file", "no/x");
+	refuse(&c, "Could not create 'no/x': No such file or directory");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -228,6 +327,11 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_abandon, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_prealloc, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_backing, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_backing_missing, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_backing_location, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_data_file, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_data_file_refused, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
