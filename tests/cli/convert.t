@@ -5,7 +5,7 @@
 head -c 3M /dev/urandom >data
 truncate -s 8M data
 nothing() { # NAME...: nothing was left of it
-	is "$(find . -name "$1*" -o -name ".$1*" | sort)" '' "nothing is left of $1"
+	is "$(find . -name "$1*" -o -name ".$1*.platter-*" | sort)" '' "nothing is left of $1"
 }
 
 # ---- the format that the name tells --------------------------------------------------------
@@ -65,7 +65,7 @@ is "$(cat out.raw)" precious 'a bad option leaves the old target alone'
 is $? 1 'no room: exit 1'
 isnt "$(cat "$T/.err")" '' 'and an error'
 is "$(cat out.raw)" precious 'and the old target is as it was'
-is "$(find . -name '.*' -type f | grep -v '^./\.[a-z]*$')" '' 'no hidden file'
+is "$(find . -name '.*.platter-*')" '' 'no hidden file'
 # a source that is damaged in the middle
 ok platter convert -c -f raw -O qcow2 data packed.qcow2
 size=$(stat -c %s packed.qcow2)
@@ -77,7 +77,7 @@ else
 	pass 'what was overwritten was not compressed'
 fi
 for sig in INT TERM HUP; do
-	platter convert -q -r 1M -f raw -O raw data out.raw &
+	"$PLATTER" convert -q -r 512k -f raw -O raw data out.raw &
 	pid=$!
 	# it is at work when the source is open
 	for _ in $(seq 100); do
@@ -92,7 +92,7 @@ for sig in INT TERM HUP; do
 	[ $sig = INT ] || is "$(cat out.raw)" precious 'and the old target is as it was'
 	[ $sig != INT ] || echo precious >out.raw
 done
-is "$(find . -name '.out*')" '' 'no hidden file'
+is "$(find . -name '.*.platter-*')" '' 'no hidden file'
 ok platter convert -q -f raw -O raw data out.raw
 ok cmp data out.raw
 

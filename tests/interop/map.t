@@ -2,7 +2,7 @@
 # map, byte for byte as the peer prints it.
 . "${0%/*}/../tap.sh"
 skip_unless qemu-img qemu-io
-peer_version
+peer_version qemu-img
 
 # Both look at the same files.
 mkdir "$T/ours"

@@ -2,7 +2,7 @@
 # measure, byte for byte as the peer prints it.
 . "${0%/*}/../tap.sh"
 skip_unless qemu-img qemu-io
-peer_version
+peer_version qemu-img
 
 mkdir "$T/ours"
 ln -s ours "$T/peer"
