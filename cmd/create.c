@@ -51,15 +51,6 @@ static int take_size(struct making *m, struct err *err)
 	return 0;
 }
 
-/* Is the backing file the file that will be replaced? */
-static bool same_file(const char *a, const char *b)
-{
-	struct stat sa, sb;
-
-	return strcmp(a, b) == 0 || (stat(a, &sa) == 0 && stat(b, &sb) == 0 &&
-				     sa.st_dev == sb.st_dev && sa.st_ino == sb.st_ino);
-}
-
 /* Takes the words that stack_open puts first away again: here the peer has none. */
 static void unprefix(struct err *err, const char *name)
 {
@@ -111,7 +102,7 @@ static int check_backing(struct making *m, bool unsafe, struct err *err)
 	path = location_relative(m->image.name, backing, err);
 	if (!path)
 		return -1;
-	if (same_file(path, m->image.name))
+	if (newimage_same(path, m->image.name))
 		goto same;
 	if (!unsafe)
 		return open_backing(m, path, err);
@@ -179,6 +170,7 @@ static int make(const struct making *m, struct err *err)
 		print_keys(m, m->image.format->create_opts);
 		print_keys(m, m->image.protocol->create_opts);
 		putchar('\n');
+		fflush(stdout); /* the making may take its time */
 	}
 	if (stack_target_create(&c, &t, err))
 		return -1;

@@ -90,6 +90,35 @@ const struct opt *newimage_row(const struct newimage *n, const char *key)
 	return NULL;
 }
 
+bool newimage_same(const char *a, const char *b)
+{
+	struct stat sa, sb;
+
+	return strcmp(a, b) == 0 || (stat(a, &sa) == 0 && stat(b, &sb) == 0 &&
+				     sa.st_dev == sb.st_dev && sa.st_ino == sb.st_ino);
+}
+
+/* A data file is emptied: it must not be another file of the image. */
+static int check_data_file(const struct newimage *n, struct err *err)
+{
+	const char *data = opts_get(n->keys, "data_file");
+	const char *backing = opts_get(n->keys, "backing_file");
+	AUTO_FREE char *path = NULL;
+
+	if (!data)
+		return 0;
+	if (newimage_same(data, n->name))
+		return err_set(err, EINVAL, "The data file '%s' is the new image itself", data);
+	if (!backing)
+		return 0;
+	path = location_relative(n->name, backing, err);
+	if (!path)
+		return -1;
+	if (newimage_same(data, path))
+		return err_set(err, EINVAL, "The data file '%s' is the backing file", data);
+	return 0;
+}
+
 /* "Invalid parameter 'cluster_sise'", and under our own name the nearest that is valid. */
 static int unknown_key(const struct newimage *n, const char *key, struct err *err)
 {
@@ -147,5 +176,5 @@ int newimage_backing(const struct newimage *n, const char *file, const char *for
 		if (opts_set(n->keys, t[i].key, t[i].value, err))
 			return -1;
 	}
-	return 0;
+	return check_data_file(n, err);
 }

@@ -25,9 +25,12 @@ const struct protocol *newimage_protocol(const char *name, struct err *err);
 int newimage_help(const struct format *format, const char *name);
 /* The row of a key: the format's or the protocol's. NULL: unknown. */
 const struct opt *newimage_row(const struct newimage *n, const char *key);
+/* Do two names lead to one file? */
+bool newimage_same(const char *a, const char *b);
 /* Each key must be known and each value of its row's type. */
 int newimage_check(const struct newimage *n, struct err *err);
-/* Adds the backing file and its format (each may be NULL) to the keys. */
+/* Adds the backing file and its format (each may be NULL) to the keys. Then a data file
+ * must be neither that nor the image. */
 int newimage_backing(const struct newimage *n, const char *file, const char *format,
 		     struct err *err);
 

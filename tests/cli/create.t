@@ -38,6 +38,13 @@ exits 1 platter create -f qcow2 -b hard -F qcow2 base
 like "$err" 'same filename' 'by a link'
 exits 0 qimg info base
 
+# A data file may be neither the image nor its backing file.
+exits 1 platter create -f qcow2 -o data_file=self self 1M
+like "$err" 'is the new image' 'a data file'
+exits 1 platter create -f qcow2 -o data_file=hard -b base -F qcow2 over
+like "$err" 'is the backing file' 'nor the backing file'
+exits 0 qimg info base
+
 # A failure leaves what was there, and nothing else.
 printf precious >old
 exits 1 platter create -f qcow2 -o cluster_size=3 old 1M
