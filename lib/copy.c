@@ -33,7 +33,8 @@ static bool carries(const struct engine *e, const struct segment *s, uint64_t po
 	return e->opt->compress && (s->e.flags & EXT_PACKED) && !(s->e.flags & EXT_CODED) &&
 	       e->top->ops->unpack && layer->codec == e->top->codec &&
 	       layer->grain == e->grain && s->from % e->grain == 0 && pos % e->grain == 0 &&
-	       s->e.len == s->len && s->len == MIN(e->grain, e->total - pos);
+	       s->e.len == s->len && s->len == MIN(e->grain, e->total - pos) &&
+	       copy_whole_end(e, pos + s->len);
 }
 
 static enum seg_kind classify(const struct engine *e, const struct segment *s, uint64_t pos)

@@ -84,6 +84,12 @@ struct copy_job *copy_job_new(struct engine *e, uint64_t off, struct err *err);
 int copy_job_add(struct copy_job *job, const struct segment *seg, struct err *err);
 void copy_job_free(struct copy_job *job);
 
+/* Does a grain end at `end`? The last one ends with the disk. */
+static inline bool copy_whole_end(const struct engine *e, uint64_t end)
+{
+	return end % e->grain == 0 || end >= blk_size(e->top);
+}
+
 /* Grows *array so that it holds n + 1 rows. */
 int copy_room(void *array, size_t *room, size_t n, size_t row, struct err *err);
 

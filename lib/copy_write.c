@@ -184,27 +184,39 @@ static int place_zeros(struct copy_job *job, const struct out *o, struct err *er
 			opt->target->detect == DETECT_UNMAP ? BLK_UNMAP : 0, err);
 }
 
+/* A part of a grain, behind which the target goes on: what is there has to stay. */
+static int place_tail(struct copy_job *job, uint64_t off, uint64_t len, struct err *err)
+{
+	if (len == 0)
+		return 0;
+	if (job->unread && copy_job_read(job, err))
+		return -1;
+	return blk_pwrite(&job->engine->opt->target->blk, bytes_at(job, off), len, off, 0, err);
+}
+
 static int place_one(struct copy_job *job, const struct out *o, struct err *err)
 {
 	const struct engine *e = job->engine;
+	uint64_t end = o->off + o->len, tail = copy_whole_end(e, end) ? 0 : end % e->grain;
+	int rc;
 
-	switch (o->kind) {
-	case OUT_KEEP:
+	if (o->kind == OUT_KEEP)
 		return 0;
-	case OUT_ZERO:
+	if (o->kind == OUT_ZERO)
 		return place_zeros(job, o, err);
-	case OUT_PACKED:
-		return place_packed(job, o->off, o->len, err);
-	case OUT_DATA:
-		break;
-	}
 	if (e->direct) {
 		struct write w = {&e->opt->target->blk,	 o->off, o->off, o->len,
 				  bytes_at(job, o->off), false};
 
 		return add_write(job, &w, err);
 	}
-	return place_data(job, o->off, o->len, err);
+	if (tail == o->len)
+		rc = 0;
+	else if (o->kind == OUT_PACKED)
+		rc = place_packed(job, o->off, o->len - tail, err);
+	else
+		rc = place_data(job, o->off, o->len - tail, err);
+	return rc ? -1 : place_tail(job, end - tail, tail, err);
 }
 
 static int job_commit(struct pool_job *pool, struct err *err)

@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """A small reader of qcow2, to have a second opinion beside the peer's.
 
-	reader.py [-l SNAPSHOT] IMAGE OUT [IMAGE OUT]...
-	reader.py --same RAW IMAGE...
+	reader.py [-l SNAPSHOT] IMAGE OUT
+	reader.py --same [-l SNAPSHOT] RAW IMAGE
+	reader.py -
 
 The first writes the disk that a guest sees in IMAGE to OUT, a sparse raw file. The
-second reads each IMAGE and says which of them are not RAW, but for zeros at its end up
-to a whole sector. The exit code is 1 for a difference and 2 for an image that breaks a
-rule.
+second says whether it is RAW, but for zeros at its end up to a whole sector. The third
+takes such words line by line and answers each line with one: "same", "written", or what
+is wrong. The exit code is 1 for a difference and 2 for an image that breaks a rule.
 
 It is written from docs/interop/qcow2.rst of QEMU alone, shares no code with the program
 under test, and is strict: what the specification reserves must be zero, what it wants
@@ -17,6 +18,7 @@ import ctypes
 import ctypes.util
 import os
 import re
+import shlex
 import struct
 import sys
 import zlib
@@ -355,11 +357,18 @@ class Comparer:
 		self.raw.copy(Zeros(), off, end)
 
 
-def compare(raw, path):
+def open_at(path, snapshot):
 	image = open_image(path)
+	if snapshot:
+		image.use_snapshot(snapshot)
+	return image
+
+
+def compare(raw, path, snapshot):
+	image = open_at(path, snapshot)
 	out = Comparer(raw)
-	need(out.raw.size <= image.size < out.raw.size + 512, 'is %d bytes, not %d', image.size,
-	     out.raw.size)
+	need(out.raw.size <= image.size < out.raw.size + 512, 'differs: %d bytes, not %d',
+	     image.size, out.raw.size)
 	image.copy(out, 0, image.size)
 	out.rest(image.size)
 	image.close()
@@ -367,29 +376,39 @@ def compare(raw, path):
 
 
 def extract(path, name, snapshot):
-	image = open_image(path)
-	if snapshot:
-		image.use_snapshot(snapshot)
+	image = open_at(path, snapshot)
 	out = Writer(name, image.size)
 	image.copy(out, 0, image.size)
 	out.close()
 	image.close()
 
 
+def do(words):
+	"""The exit code and a text."""
+	same, snapshot = words[:1] == ['--same'], None
+	words = words[1:] if same else words
+	if words[:1] == ['-l'] and len(words) > 1:
+		snapshot, words = words[1], words[2:]
+	if len(words) != 2:
+		return 2, __doc__
+	try:
+		if same:
+			compare(words[0], words[1], snapshot)
+			return 0, 'same'
+		extract(words[0], words[1], snapshot)
+		return 0, 'written'
+	except (Bad, OSError) as e:
+		return 1 if str(e).startswith('differs') else 2, str(e)
+
+
 def main(words):
-	status, snapshot = 0, None
-	if len(words) >= 2 and words[0] == '--same':
-		jobs = [(compare, words[1], w) for w in words[2:]]
-	else:
-		if words[:1] == ['-l']:
-			snapshot, words = words[1], words[2:]
-		jobs = [(extract,) + pair + (snapshot,) for pair in zip(words[::2], words[1::2])]
-	for job, *what in jobs:
-		try:
-			job(*what)
-		except (Bad, OSError) as e:
-			print('%s: %s' % (what[1] if job is compare else what[0], e), file=sys.stderr)
-			status = max(status, 1 if str(e).startswith('differs') else 2)
+	if words == ['-']:
+		for line in sys.stdin:
+			print(do(shlex.split(line))[1], flush=True)
+		return 0
+	status, text = do(words)
+	if status:
+		print(text, file=sys.stderr)
 	return status
 
 
