@@ -1,0 +1,227 @@
+"""The images that tests/bench/run works on. Each is made once, when a job asks for it."""
+
+import hashlib
+import os
+import random
+import shutil
+import subprocess
+
+import meta
+
+MIB = 1 << 20
+GIB = 1 << 30
+TIB = 1 << 40
+CLUSTER = 65536
+
+
+class Wrong(Exception):
+    """A result that is not what it should be."""
+
+
+class Skip(Exception):
+    """This machine cannot do that; the text says why."""
+
+
+def data_ranges(fd):
+    """Where a file has data, as (offset, end)."""
+    pos, end = 0, os.fstat(fd).st_size
+    while pos < end:
+        try:
+            pos = os.lseek(fd, pos, os.SEEK_DATA)
+        except OSError:
+            return
+        hole = os.lseek(fd, pos, os.SEEK_HOLE)
+        yield pos, hole
+        pos = hole
+
+
+def warm(path):
+    """Into the page cache, without filling that with holes."""
+    fd = os.open(path, os.O_RDONLY)
+    for pos, end in data_ranges(fd):
+        while pos < end:
+            n = len(os.pread(fd, min(4 * MIB, end - pos), pos))
+            pos += n
+            if not n:
+                break
+    os.close(fd)
+
+
+def differ_at(a, b):
+    """The first offset (rounded down) at which two files differ, None if they do not."""
+    fds = [os.open(p, os.O_RDONLY) for p in (a, b)]
+    try:
+        if os.fstat(fds[0]).st_size != os.fstat(fds[1]).st_size:
+            return min(os.fstat(fd).st_size for fd in fds)
+        done = 0
+        for pos, end in sorted(r for fd in fds for r in data_ranges(fd)):
+            pos = max(pos, done)
+            while pos < end:
+                n = min(4 * MIB, end - pos)
+                if os.pread(fds[0], n, pos) != os.pread(fds[1], n, pos):
+                    return pos
+                pos += n
+            done = max(done, end)
+        return None
+    finally:
+        for fd in fds:
+            os.close(fd)
+
+
+class Data:
+    def __init__(self, folder, scale, peer, peer_io):
+        self.folder, self.scale = folder, scale
+        self.peer, self.peer_io = peer, peer_io
+        self.mounts = {}
+
+    def path(self, name):
+        return os.path.join(self.folder, name)
+
+    def get(self, name):
+        """The path of a data set, made if it is not there yet."""
+        path = self.path(name)
+        if not os.path.exists(path):
+            maker = getattr(self, "make_" + name.replace(".", "_").replace("-", "_"))
+            print(f"    making {name}", flush=True)
+            part = path + ".part"
+            maker(part)
+            os.rename(part, path)
+            os.sync()
+        return path
+
+    def img(self, *args):
+        subprocess.run([self.peer, *args], check=True, stdout=subprocess.DEVNULL)
+
+    def io(self, path, commands):
+        r = subprocess.run([self.peer_io, "-f", "qcow2", "-t", "unsafe", path],
+                           input="\n".join(commands) + "\nquit\n", text=True,
+                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        if r.returncode or "failed" in r.stdout or "rror" in r.stdout:
+            raise RuntimeError(f"qemu-io on {path}: {r.stdout[-300:]}")
+
+    # A disk as people have them: 8 GiB with 1 GiB of files, picked from all of /usr
+    # in an order that looks random and is the same in every run.
+    def make_disk_raw(self, path):
+        want = GIB // self.scale
+        files = []
+        for root, _, names in os.walk("/usr"):
+            for name in names:
+                p = os.path.join(root, name)
+                if os.path.isfile(p) and not os.path.islink(p):
+                    files.append((hashlib.md5(p.encode(errors="replace")).digest(), p))
+        files.sort()
+        stage = self.path("stage")
+        total = 0
+        for _, p in files:
+            size = os.path.getsize(p)
+            if total + size > want:
+                continue
+            to = stage + p
+            os.makedirs(os.path.dirname(to), exist_ok=True)
+            try:
+                os.link(p, to)
+            except OSError:
+                shutil.copy2(p, to)
+            total += size
+            if total > want - MIB:
+                break
+        subprocess.run(["mke2fs", "-q", "-t", "ext4", "-d", stage, path,
+                        f"{8192 // self.scale}M"], check=True, stdout=subprocess.DEVNULL)
+        shutil.rmtree(stage)
+
+    def make_disk_qcow2(self, path):
+        self.img("convert", "-f", "raw", "-O", "qcow2", self.get("disk.raw"), path)
+
+    def make_disk_zlib_qcow2(self, path):
+        self.img("convert", "-c", "-f", "raw", "-O", "qcow2", self.get("disk.raw"), path)
+
+    def make_disk_zstd_qcow2(self, path):
+        self.img("convert", "-c", "-o", "compression_type=zstd", "-f", "raw", "-O", "qcow2",
+                 self.get("disk.raw"), path)
+
+    def fill(self, path, size, chunk):
+        with open(path, "wb") as f:
+            for _ in range(size // MIB):
+                f.write(chunk())
+
+    def make_zeros_raw(self, path):
+        zero = bytes(MIB)
+        self.fill(path, 4 * GIB // self.scale, lambda: zero)
+
+    def make_random_raw(self, path):
+        rnd = random.Random(7)
+        self.fill(path, 2 * GIB // self.scale, lambda: rnd.randbytes(MIB))
+
+    # Eight overlays over the disk, each with its own random clusters written.
+    def make_chain_qcow2(self, path):
+        rnd = random.Random(8)
+        below = os.path.basename(self.get("disk.qcow2"))
+        for i in range(8):
+            layer = path if i == 7 else self.path(f"chain{i}.qcow2")
+            self.img("create", "-q", "-f", "qcow2", "-b", below, "-F", "qcow2", layer)
+            slots = rnd.sample(range(8 * GIB // self.scale // CLUSTER), 2048 // self.scale)
+            self.io(layer, [f"write -q -P {i + 1} {s * CLUSTER} {CLUSTER}" for s in slots])
+            below = os.path.basename(layer)
+
+    # Guest order and file order have nothing to do with each other.
+    def make_fragmented_qcow2(self, path):
+        rnd = random.Random(9)
+        size = GIB // self.scale
+        self.img("create", "-q", "-f", "qcow2", path, str(size))
+        slots = list(range(size // CLUSTER))
+        rnd.shuffle(slots)
+        self.io(path, [f"write -q -P {s % 255 + 1} {s * CLUSTER} {CLUSTER}" for s in slots])
+
+    def make_full_qcow2(self, path):
+        self.img("create", "-q", "-f", "qcow2", "-o", "preallocation=metadata", path,
+                 str(4 * TIB // self.scale))
+
+    # 128 MiB of tables in both, of any scale: below some number of clusters all of the
+    # peer's refcount blocks fit into its cache, and that is another test.
+    def make_scattered_1t_qcow2(self, path):
+        meta.scattered(path, TIB, 400000, 2048)
+        self.img("check", path)
+
+    def make_scattered_34t_qcow2(self, path):
+        meta.scattered(path, 34 * TIB, 400000, 2048)
+        self.img("check", path)
+
+    def make_small_qcow2(self, path):
+        self.img("create", "-q", "-f", "qcow2", path, "1G")
+
+    def mount(self, kind):
+        """A file system that can clone, with the disk on it. Its folder."""
+        if kind in self.mounts:
+            return self.mounts[kind]
+        if os.geteuid() != 0:
+            raise Skip("only root can mount")
+        if not shutil.which("mkfs." + kind):
+            raise Skip(f"no mkfs.{kind}")
+        disk, qcow2 = self.get("disk.raw"), self.get("disk.qcow2")
+        image, folder = self.path(kind + ".img"), self.path("mnt." + kind)
+        with open(image, "wb") as f:
+            f.truncate(24 * GIB // self.scale)
+        os.makedirs(folder, exist_ok=True)
+        force = "-f" if kind == "btrfs" else "-q"
+        for command in (["mkfs." + kind, force, image], ["mount", "-o", "loop", image, folder]):
+            r = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                               text=True)
+            if r.returncode:
+                os.remove(image)
+                raise Skip(f"{command[0]}: {r.stderr.strip()[:60]}")
+        self.mounts[kind] = folder
+        for source in (disk, qcow2):
+            subprocess.run(["cp", "--sparse=always", source, folder], check=True)
+        os.sync()
+        return folder
+
+    def close(self, keep):
+        for kind, folder in self.mounts.items():
+            subprocess.run(["umount", folder], check=True)
+            os.rmdir(folder)
+            os.remove(self.path(kind + ".img"))
+        self.mounts = {}
+        if not keep:
+            for name in os.listdir(self.folder):
+                if name.endswith((".raw", ".qcow2", ".part")):
+                    os.remove(self.path(name))

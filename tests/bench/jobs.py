@@ -1,0 +1,166 @@
+"""What tests/bench/run times: the table of the project's promises."""
+
+import json
+import os
+import subprocess
+
+from data import Wrong, differ_at
+
+
+class Job:
+    on = None          # a file system to be mounted for it
+    reads = False      # its output is what counts
+    any_m = False
+    smaller = False    # our target may not be larger than the peer's
+    rss_max = 0        # MiB
+    needs = ()
+
+    def __init__(self, name, what, must, must_zlib=None):
+        self.name, self.what, self.must, self.must_zlib = name, what, must, must_zlib
+
+    def limit(self, fast_deflate):
+        return self.must if fast_deflate or self.must_zlib is None else self.must_zlib
+
+    def sources(self):
+        return self.needs
+
+
+def peer_says(bench, *args):
+    r = subprocess.run([bench.peer, *args], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                       text=True)
+    if r.returncode:
+        raise Wrong(f"the peer's {args[0]} says: {r.stdout.strip()[-300:]}")
+
+
+class Convert(Job):
+    rss_max = 128
+
+    def __init__(self, name, what, must, source, fmt, options=(), on=None, smaller=False,
+                 must_zlib=None, original=None):
+        super().__init__(name, what, must, must_zlib)
+        self.source, self.fmt, self.options, self.on = source, fmt, list(options), on
+        self.smaller = smaller
+        self.needs = (source,)
+        self.original = original
+
+    def source_format(self):
+        return "raw" if self.source.endswith(".raw") else "qcow2"
+
+    def command(self, bench, folder, target, m=None):
+        threads = ["-m", str(m)] if m else []
+        return ["convert", *threads, "-f", self.source_format(), "-O", self.fmt,
+                "-t", bench.args.cache, "-T", bench.args.src_cache, *self.options,
+                os.path.join(folder, self.source), target]
+
+    def check(self, bench, folder, outputs):
+        ours, peer = (os.path.join(folder, n + ".out") for n in ("ours", "peer"))
+        if self.fmt == "raw":
+            at = differ_at(ours, peer)
+            if at is not None:
+                raise Wrong(f"the targets differ at {at:#x}")
+            return
+        peer_says(bench, "check", "-q", "-f", "qcow2", ours)
+        peer_says(bench, "compare", "-q", "-f", "qcow2", "-F", self.source_format(), ours,
+                  os.path.join(folder, self.source))
+
+
+class SameForAnyM(Convert):
+    any_m = True
+
+
+class Report(Job):
+    """A command that prints: our JSON must have what the peer's has, value by value."""
+
+    reads = True
+
+    def __init__(self, name, what, must, source, command, rss_max=0):
+        super().__init__(name, what, must)
+        self.source, self.line, self.rss_max = source, command, rss_max
+        self.needs = (source,)
+
+    def command(self, bench, folder, target):
+        return [*self.line, os.path.join(folder, self.source)]
+
+    def check(self, bench, folder, outputs):
+        ours, peer = (json.loads(o) for o in outputs)
+        if isinstance(peer, list):
+            if len(ours) != len(peer):
+                raise Wrong(f"{len(ours)} entries, the peer has {len(peer)}")
+        else:
+            ours, peer = [ours], [peer]
+        for a, b in zip(ours, peer):
+            if any(a.get(key) != value for key, value in b.items() if key != "actual-size"):
+                raise Wrong(f"{json.dumps(a)[:200]} and not {json.dumps(b)[:200]}")
+
+
+class Compare(Job):
+    needs = ("disk.raw", "disk.qcow2")
+
+    def command(self, bench, folder, target):
+        return ["compare", "-f", "raw", "-F", "qcow2", *(os.path.join(folder, n)
+                                                        for n in self.needs)]
+
+    def check(self, bench, folder, outputs):
+        pass  # the exit code says all
+
+
+class ManyInfos(Job):
+    needs = ("small.qcow2",)
+
+    def command(self, bench, folder, target):
+        return [200, "info", "-f", "qcow2", os.path.join(folder, "small.qcow2")]
+
+    def check(self, bench, folder, outputs):
+        pass
+
+
+ZSTD = ("-c", "-o", "compression_type=zstd")
+JSON = "--output=json"
+
+jobs = [
+    Convert("raw-qcow2", "raw to qcow2", 1.0, "disk.raw", "qcow2"),
+    Convert("qcow2-qcow2", "qcow2 to qcow2", 1.0, "disk.qcow2", "qcow2"),
+    Convert("raw-raw", "raw to raw", 1.0, "disk.raw", "raw"),
+    Convert("qcow2-raw", "qcow2 to raw", 0.9, "disk.qcow2", "raw"),
+    Convert("zeros-qcow2", "allocated zeros to qcow2", 1.0, "zeros.raw", "qcow2"),
+    Convert("random-qcow2", "random bytes to qcow2", 1.0, "random.raw", "qcow2"),
+    Convert("random-raw", "random bytes to raw", 1.0, "random.raw", "raw"),
+]
+for fs in ("xfs", "btrfs"):
+    jobs += [
+        Convert(f"{fs}-raw-raw", f"raw to raw on {fs}", 0.15, "disk.raw", "raw", on=fs),
+        Convert(f"{fs}-raw-qcow2", f"raw to qcow2 on {fs}", 0.15, "disk.raw", "qcow2", on=fs),
+        Convert(f"{fs}-qcow2-raw", f"qcow2 to raw on {fs}", 0.15, "disk.qcow2", "raw", on=fs),
+    ]
+jobs += [
+    Convert("pack-zlib", "raw to compressed qcow2", 0.15, "disk.raw", "qcow2", ("-c",),
+            smaller=True, must_zlib=0.5),
+    Convert("pack-zstd", "raw to qcow2 with zstd", 0.4, "disk.raw", "qcow2", ZSTD),
+    Convert("unpack-zlib", "compressed qcow2 to raw", 0.4, "disk-zlib.qcow2", "raw"),
+    Convert("unpack-zstd", "zstd qcow2 to raw", 0.4, "disk-zstd.qcow2", "raw"),
+    Convert("repack-zlib", "compressed to compressed qcow2", 0.05, "disk-zlib.qcow2", "qcow2",
+            ("-c",)),
+    Convert("repack-zstd", "the same with zstd", 0.05, "disk-zstd.qcow2", "qcow2", ZSTD),
+    Convert("chain-raw", "8 overlays to raw", 0.6, "chain.qcow2", "raw"),
+    Convert("fragmented-raw", "fragmented qcow2 to raw", 0.4, "fragmented.qcow2", "raw"),
+    Report("map-full", "map of 4 TiB, all mapped", 0.1, "full.qcow2", ["map", JSON]),
+    Report("measure-full", "measure of it", 0.1, "full.qcow2",
+           ["measure", JSON, "-O", "qcow2"]),
+    Report("check-full", "check of it", 0.15, "full.qcow2", ["check", JSON]),
+    Report("map-1t", "map of 1 TiB, scattered", 0.1, "scattered-1t.qcow2", ["map", JSON]),
+    Report("check-1t", "check of it", 0.05, "scattered-1t.qcow2", ["check", JSON]),
+    Report("map-34t", "map of 34 TiB, scattered", 0.1, "scattered-34t.qcow2", ["map", JSON]),
+    Report("check-34t", "check of it", 0.05, "scattered-34t.qcow2", ["check", JSON]),
+    Compare("compare", "raw with qcow2, equal", 0.6),
+    ManyInfos("info", "info of a small image, 200 times", 0.7),
+    Report("info-full", "info of 4 TiB, all mapped", 0.7, "full.qcow2", ["info", JSON], 10),
+    Report("info-34t", "info of 34 TiB, scattered", 0.7, "scattered-34t.qcow2",
+           ["info", JSON], 10),
+    SameForAnyM("same-plain", "same target for any -m", None, "disk.raw", "qcow2"),
+    SameForAnyM("same-zlib", "same, compressed", None, "disk.raw", "qcow2", ("-c",)),
+    SameForAnyM("same-zstd", "same, with zstd", None, "disk.raw", "qcow2", ZSTD),
+    SameForAnyM("same-repack", "same, compressed to compressed", None, "disk-zlib.qcow2",
+                "qcow2", ("-c",)),
+    SameForAnyM("same-chain", "same, from a chain", None, "chain.qcow2", "qcow2"),
+    SameForAnyM("same-fragmented", "same, fragmented", None, "fragmented.qcow2", "qcow2"),
+]
