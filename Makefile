@@ -22,7 +22,7 @@ optional := libdeflate libzstd
 # What `make deps` installs on Debian 12: to build, to test, and (deps-dev) for the rest.
 deb_build := gcc make pkg-config libc6-dev zlib1g-dev nettle-dev libjson-c-dev \
 	libdeflate-dev libzstd-dev
-deb_test := libcmocka-dev perl qemu-utils e2fsprogs dosfstools mtools python3
+deb_test := libcmocka-dev perl python3 qemu-utils e2fsprogs dosfstools mtools util-linux
 deb_dev := git clang libclang-rt-dev clang-format valgrind cppcheck shellcheck mandoc
 
 # Sources, found by where they are.

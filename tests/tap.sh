@@ -48,7 +48,7 @@ case $PLATTER in
 esac
 PEER=${PEER:-/usr/bin/qemu-img}
 SANITIZED=${SANITIZED:-}
-tap_n=0 tap_failed=0 tap_plan='' tap_main=$BASHPID
+tap_n=0 tap_failed=0 tap_plan='' tap_main=$BASHPID # counts: see tap_count
 out='' err='' rc=0
 export TOP DATA PLATTER PEER
 
@@ -61,6 +61,7 @@ T=$(mktemp -d "${TMPDIR:-/tmp}/platter.XXXXXX") || exit 1
 QIMG=$T/bin/qemu-img
 export T QIMG
 mkdir "$T/bin"
+echo '0 0' >"$T/.count"
 ln -s "$PLATTER" "$QIMG"
 ln -s "$PLATTER" "$T/bin/platter"
 cd "$T" || exit 1
@@ -68,6 +69,7 @@ cd "$T" || exit 1
 tap_end() {
 	local status=$?
 	[ "$BASHPID" = "$tap_main" ] || return
+	read -r tap_n tap_failed <"$T/.count"
 	type cleanup >/dev/null 2>&1 && cleanup
 	cd /
 	rm -rf "$T"
@@ -90,7 +92,15 @@ plan() {
 }
 
 done_testing() {
+	read -r tap_n tap_failed <"$T/.count"
 	[ -n "$tap_plan" ] || plan "$tap_n"
+}
+
+# tap_count FAILED: the counts are in a file, so that tests may run in subshells
+tap_count() {
+	read -r tap_n tap_failed <"$T/.count"
+	tap_n=$((tap_n + 1)) tap_failed=$((tap_failed + $1))
+	echo "$tap_n $tap_failed" >"$T/.count"
 }
 
 # tap_result OK NAME: a name never holds the temporary folder, so that runs compare
@@ -98,12 +108,11 @@ tap_result() {
 	local name=${2//"$T"/\$T}
 	name=${name//'#'/\\#}
 	name=${name//$'\n'/ }
-	tap_n=$((tap_n + 1))
+	tap_count $((!$1))
 	if [ "$1" = 1 ]; then
 		echo "ok $tap_n - $name"
 		return 0
 	fi
-	tap_failed=$((tap_failed + 1))
 	echo "not ok $tap_n - $name"
 	diag "failed: $name (${0##*/}, line ${BASH_LINENO[1]})"
 	return 1
@@ -190,12 +199,13 @@ unlike() {
 skip() {
 	local i
 	for ((i = 0; i < $1; i++)); do
-		tap_n=$((tap_n + 1))
+		tap_count 0
 		echo "ok $tap_n # SKIP $2"
 	done
 }
 
 skip_all() {
+	read -r tap_n tap_failed <"$T/.count"
 	if [ "$tap_n" = 0 ] && [ -z "$tap_plan" ]; then
 		echo "1..0 # SKIP $1"
 	elif [ -n "$tap_plan" ]; then

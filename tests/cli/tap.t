@@ -13,6 +13,9 @@ is "$rc" 0 'all good: exit 0'
 is "$(grep -c '^ok ' <<<"$out")" 5 'five tests pass'
 like "$out" '1..5' 'and are counted'
 
+inner '(ok true; nok true); ok true; done_testing'
+is "$rc:${out##*$'\n'}" '1:1..3' 'tests in a subshell count'
+
 for bad in 'ok false' 'nok true' 'nok sh -c "kill -SEGV \$\$"' 'exits 1 false; exits 1 true' \
 	'is a b eq' 'isnt a a ne' 'like abc x re' 'unlike abc b re' 'fail no'; do
 	inner "$bad; done_testing"
