@@ -177,16 +177,27 @@ static int apply_node_opts(const struct opts *def, struct node_env *env, struct 
 	return 0;
 }
 
-/* A protocol without a file name: what was typed may only be its scheme. */
-static int check_scheme(const struct protocol *p, const struct opts *def, struct err *err)
+int node_settle_name(struct opts *def, const char *at, struct err *err)
 {
-	const char *name = opts_get(def, "filename");
+	char driver[64], filename[64];
+	const struct protocol *p;
+	const char *word, *name;
 
-	if (!name || !p->scheme || in_table(p->open_opts, "filename"))
+	snprintf(driver, sizeof(driver), "%sdriver", at);
+	snprintf(filename, sizeof(filename), "%sfilename", at);
+	word = opts_get(def, driver);
+	name = opts_get(def, filename);
+	if (!word || !name)
+		return 0;
+	p = catalog_protocol(word);
+	if (!p)
+		return err_set(err, EINVAL, "Unknown protocol '%s'", word);
+	if (!p->scheme || in_table(p->open_opts, "filename"))
 		return 0;
 	if (strcmp(name, p->scheme) != 0)
 		return err_set(err, EINVAL, "The only allowed filename for this driver is '%s'",
 			       p->scheme);
+	opts_unset(def, filename);
 	return 0;
 }
 
@@ -204,13 +215,10 @@ static const struct protocol *protocol_of(const struct opts *def)
 static struct blk *open_protocol(const struct protocol *p, const struct opts *def,
 				 const struct node_env *env, struct err *err)
 {
-	static const char *const typed_child[] = {"filename", NULL};
 	static const char *const no_child[] = {NULL};
-	const char *key = unknown_key(def, p->open_opts, env->typed ? typed_child : no_child);
+	const char *key = unknown_key(def, p->open_opts, no_child);
 	struct blk *blk = NULL;
 
-	if (env->typed && check_scheme(p, def, err))
-		return NULL;
 	if (key) {
 		err_set(err, EINVAL, "Block protocol '%s' doesn't support the option '%s'",
 			p->name, key);
@@ -266,11 +274,10 @@ static struct blk *open_below(const struct opts *def, const struct node_env *abo
 	}
 	/* Discards end here only if this node says so: the one above asked for them. */
 	env.io |= IO_UNMAP;
-	if (!p && !env.typed && catalog_format(driver))
+	if (!p && catalog_format(driver))
 		return open_nested(def, &env, err);
 	if (!p) {
-		err_set(err, ENOENT,
-			env.typed ? "Unknown protocol '%s'" : "Unknown driver '%s'", driver);
+		err_set(err, ENOENT, "Unknown driver '%s'", driver);
 		return NULL;
 	}
 	if (apply_node_opts(def, &env, err))

@@ -13,7 +13,6 @@
 struct node_env {
 	unsigned io;	 /* IO_*; IO_WRITE says that the node is to be written */
 	unsigned image;	 /* IMAGE_* without IMAGE_WRITE */
-	bool typed;	 /* a plain name, not json: or --image-opts */
 	bool no_backing; /* as in struct stack_request */
 };
 
@@ -31,6 +30,11 @@ bool node_has_child(const struct opts *def, const char *child);
 
 /* detect-zeroes of a definition that has been opened: its value is known to be good. */
 enum chain_detect node_detect(const struct opts *def);
+
+/* For a plain name that the user typed, whose keys begin with `at` ("file."): is there
+ * such a protocol, and if it has no file names, is the name just its scheme? That is then
+ * taken out. */
+int node_settle_name(struct opts *def, const char *at, struct err *err);
 
 /* The path of the local file at the bottom of the definition; NULL: it is something
  * else. Borrowed. */

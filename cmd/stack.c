@@ -191,7 +191,6 @@ struct chain *stack_chain(const struct opts *def, struct image *image,
 		return c.chain;
 	under.io &= ~(unsigned)(IO_WRITE | IO_RESIZE | IO_UNMAP);
 	under.image = 0;
-	under.typed = false;
 	if (climb_down(&c, def, image, &under, err)) {
 		blk_close(&c.chain->blk, &later);
 		return NULL;
@@ -238,22 +237,24 @@ struct blk *stack_data_file(const struct opts *def, const struct image *image,
 }
 
 /* -f wins over a driver among the keys; a protocol there is what the name is opened with. */
-static int force_format(struct location *l, const char *format, struct err *err)
+static int settle(struct location *l, const char *format, struct err *err)
 {
+	bool whole = format && !l->explicit_ && catalog_protocol(format);
 	struct opts *own;
 
-	if (!l->explicit_ && catalog_protocol(format)) {
+	if (whole) {
 		own = opts_below(l->opts, "file", err);
 		if (!own)
 			return -1;
 		opts_free(l->opts);
 		l->opts = own;
 	}
-	return opts_set(l->opts, "driver", format, err);
+	if (format && opts_set(l->opts, "driver", format, err))
+		return -1;
+	return l->explicit_ ? 0 : node_settle_name(l->opts, whole ? "" : "file.", err);
 }
 
-static int make_env(const struct stack_request *r, bool typed, struct node_env *env,
-		    struct err *err)
+static int make_env(const struct stack_request *r, struct node_env *env, struct err *err)
 {
 	bool through;
 
@@ -264,7 +265,6 @@ static int make_env(const struct stack_request *r, bool typed, struct node_env *
 		   (r->write && r->resize ? IO_RESIZE : 0) | (r->share ? IO_SHARE : 0) |
 		   (r->alone ? IO_ALONE : 0) | (r->no_io ? IO_NO_IO : 0);
 	env->image = (r->no_io ? IMAGE_NO_IO : 0) | (r->check ? IMAGE_CHECK : 0);
-	env->typed = typed;
 	env->no_backing = r->no_backing || r->no_io;
 	return 0;
 }
@@ -276,9 +276,7 @@ static struct chain *open_location(const struct stack_request *r, struct locatio
 	struct image *image;
 	struct err later;
 
-	if (make_env(r, !l->explicit_, &env, err))
-		return NULL;
-	if (r->format && force_format(l, r->format, err))
+	if (make_env(r, &env, err) || settle(l, r->format, err))
 		return NULL;
 	image = node_open(l->opts, &env, err);
 	if (!image)

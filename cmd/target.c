@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "cmd/catalog.h"
 #include "cmd/node.h"
@@ -101,12 +102,32 @@ static int check(const struct stack_create *c, uint64_t *size, struct err *err)
 	return 0;
 }
 
-static int make_data(const struct stack_create *c, struct blk **out, struct err *err)
+/* Would two new files get the same name? */
+static bool same_place(const char *a, const char *b)
+{
+	const char *last_a = strrchr(a, '/'), *last_b = strrchr(b, '/');
+	AUTO_FREE char *dir_a = strndup(a, last_a ? (size_t)(last_a - a) + 1 : 0);
+	AUTO_FREE char *dir_b = strndup(b, last_b ? (size_t)(last_b - b) + 1 : 0);
+	struct stat sa, sb;
+
+	if (stat(a, &sa) == 0 && stat(b, &sb) == 0)
+		return sa.st_dev == sb.st_dev && sa.st_ino == sb.st_ino;
+	if (strcmp(last_a ? last_a + 1 : a, last_b ? last_b + 1 : b) != 0)
+		return false;
+	return dir_a && dir_b && stat(dir_a[0] ? dir_a : ".", &sa) == 0 &&
+	       stat(dir_b[0] ? dir_b : ".", &sb) == 0 && sa.st_dev == sb.st_dev &&
+	       sa.st_ino == sb.st_ino;
+}
+
+static int make_data(const struct stack_create *c, const char *image, struct blk **out,
+		     struct err *err)
 {
 	const char *name = opts_get(c->opts, "data_file");
 
 	if (!name)
 		return 0;
+	if (same_place(name, image))
+		return err_set(err, EINVAL, "data_file '%s' is the image itself", name);
 	if (location_has_scheme(name))
 		return err_set(err, EINVAL,
 			       "data_file '%s' must be the plain path of a local file", name);
@@ -142,7 +163,7 @@ int stack_target_create(const struct stack_create *c, struct stack_target *t, st
 	if (target_path(c->name, &t->path, err))
 		return -1;
 	if (check(c, &create.size, err) || check_protocol(c, t->path, err) ||
-	    make_file(c, t->path, &t->file, err) || make_data(c, &t->data, err))
+	    make_file(c, t->path, &t->file, err) || make_data(c, t->path, &t->data, err))
 		goto fail;
 	create.lower = t->file;
 	create.data = t->data;
@@ -197,6 +218,8 @@ static int define_backing(const struct stack_create *c, const char *path, struct
 			rc = opts_set(def, key, opts_value(l.opts, i), err);
 		}
 	}
+	if (rc == 0 && !l.explicit_ && node_settle_name(def, "backing.file.", err))
+		rc = err_prefix(err, "Could not open backing file");
 	location_free(&l);
 	if (rc == 0 && format)
 		rc = opts_set(def, "backing.driver", format, err);

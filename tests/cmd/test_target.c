@@ -259,9 +259,14 @@ static void test_backing_missing(void **state)
 	struct err err;
 
 	(void)state;
+	set("backing_file", "foo:x");
+	c.backing_open = true;
+	created(&c, &t);
+	assert_int_equal(stack_target_open(&c, &t, &err), -1);
+	assert_string_equal(err.text, "Could not open 'top': Could not open backing file: "
+				      "Unknown protocol 'foo'");
 	set("backing_file", "gone");
 	set("backing_fmt", "raw");
-	c.backing_open = true;
 	created(&c, &t);
 	assert_int_equal(stack_target_open(&c, &t, &err), -1);
 	assert_string_equal(err.text, "Could not open 'top': Could not open backing file: "
@@ -277,6 +282,11 @@ static void test_backing_location(void **state)
 	struct stack_target t;
 
 	(void)state;
+	set("backing_file", "null-co://");
+	c.backing_open = true;
+	opened(&c, &t);
+	assert_int_equal(t.chain->n, 2);
+	stack_target_abandon(&t);
 	set("backing_file", "json:{\"driver\":\"null-co\",\"size\":512}");
 	c.backing_open = true;
 	opened(&c, &t);
@@ -316,6 +326,8 @@ static void test_data_file_refused(void **state)
 	(void)state;
 	set("data_file", "nbd://x");
 	refuse(&c, "data_file 'nbd://x' must be the plain path of a local file");
+	set("data_file", "./top");
+	refuse(&c, "data_file './top' is the image itself");
 	set("data_file", "no/x");
 	refuse(&c, "Could not create 'no/x': No such file or directory");
 }
