@@ -30,7 +30,8 @@ enum {
 	EXT_ZERO = 2,	 /* reads as zeros, no need to read */
 	EXT_ABSENT = 4,	 /* this layer says nothing: ask the image below */
 	EXT_PACKED = 8,	 /* with EXT_DATA: compressed; read it through the blk */
-	EXT_SHARED = 16, /* with EXT_DATA: others use the place too: never write in place */
+	EXT_SHARED = 16, /* others use the place too: never write in place. Also with a part of
+			  * a grain that is zero or absent: the grain is written as a whole */
 	EXT_CODED = 32,	 /* with EXT_DATA: encrypted; read and write through the blk */
 };
 

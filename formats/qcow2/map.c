@@ -202,6 +202,9 @@ static int classify_sub(const struct where *w, uint64_t index, unsigned sub, str
 		r->flags = EXT_ABSENT;
 		like = ~(alloc | zero);
 	}
+	/* the rest of a cluster that others have too is not to be written by itself */
+	if (host && !(entry & QCOW2_COPIED) && !qcow2_external(w->q))
+		r->flags |= EXT_SHARED;
 	bits = ~(like >> sub);
 	r->len = (uint64_t)(bits ? MIN((unsigned)__builtin_ctz(bits), QCOW2_SUBCLUSTERS - sub)
 				 : QCOW2_SUBCLUSTERS - sub) *
