@@ -26,9 +26,10 @@ struct stack_request {
 	const char *snapshot; /* -l: reserved for the snapshot issue */
 };
 
-/* The open image is chain->layer[0], a struct image. Errors are complete sentences as
- * the peer words them: "Could not open 'x': Image is not in qcow2 format". A warning
- * (probed raw opened for writing) is printed through `warn` of cmd.h. */
+/* The open image is chain->layer[0], a struct image, called as the peer calls it (blk.name:
+ * a path, or "json:{...}"). Errors are complete sentences as the peer words them: "Could not
+ * open 'x': Image is not in qcow2 format". The warning that a file was taken for raw and is
+ * written goes to stderr. */
 struct chain *stack_open(const struct stack_request *r, struct err *err);
 
 /* A cache mode by name -> IO_* flags; *writethrough for writethrough/directsync. */

@@ -171,16 +171,20 @@ static int check_window(uint64_t off, uint64_t size, uint64_t whole, struct err 
 	return 0;
 }
 
-/* Puts the window between image and file; lower stays the caller's if it fails. */
+/* Puts the window between image and file; lower stays the caller's if it fails. A window
+ * may reach into the missing tail of the last sector. */
 static int open_window(struct image *image, uint64_t off, uint64_t size, struct err *err)
 {
-	struct blk *part = region_new(image->blk.lower, off, size, err);
+	uint64_t have = blk_size(image->blk.lower), from = MIN(off, have);
+	bool fixed = size != UINT64_MAX;
+	struct blk *part = region_new(image->blk.lower, from,
+				      fixed ? MIN(size, have - from) : UINT64_MAX, err);
 
 	if (!part)
 		return -1;
-	((struct raw *)image)->fixed = size != UINT64_MAX;
+	((struct raw *)image)->fixed = fixed;
 	image->blk.lower = part;
-	image->blk.size = round_up(part->size, SECTOR);
+	image->blk.size = fixed ? size : round_up(image->blk.size - off, SECTOR);
 	image->blk.align = part->align;
 	image->blk.grain = part->align;
 	image->blk.caps = part->caps;
@@ -197,7 +201,7 @@ static int raw_open(struct blk *lower, const struct opts *opts, unsigned flags,
 
 	if (opts_size(opts, "offset", &off, err) || opts_size(opts, "size", &size, err))
 		return -1;
-	if (window && check_window(off, size, blk_size(lower), err))
+	if (window && check_window(off, size, round_up(blk_size(lower), SECTOR), err))
 		return -1;
 	image = raw_wrap(lower, &format_raw, err);
 	if (!image)

@@ -190,6 +190,19 @@ static void test_window(void **state)
 	assert_int_equal(image->blk.size, 4096);
 	assert_int_equal(byte_at(image, 4095), 0);
 	close_raw(image);
+	/* in the last sector, of which the file has only the beginning */
+	image = open_raw(3000, OPTS("offset", "1000"));
+	assert_int_equal(image->blk.size, 2560);
+	assert_int_equal(byte_at(image, 1999), 2999 % 250 + 1);
+	assert_int_equal(byte_at(image, 2000), 0);
+	close_raw(image);
+	image = open_raw(1000, OPTS("offset", "1010", "size", "0"));
+	assert_int_equal(image->blk.size, 0);
+	close_raw(image);
+	image = open_raw(1000, OPTS("offset", "512", "size", "512"));
+	assert_int_equal(byte_at(image, 487), 999 % 250 + 1);
+	assert_int_equal(byte_at(image, 511), 0);
+	close_raw(image);
 	image = open_raw(4096, OPTS("size", "0"));
 	assert_int_equal(image->blk.size, 0);
 	close_raw(image);
