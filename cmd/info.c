@@ -36,6 +36,7 @@ struct file_facts {
 	const char *driver;
 	uint64_t size;
 	int64_t usage;
+	bool local; /* a file or a device of this machine */
 };
 
 /* One image; all strings are its own. */
@@ -97,9 +98,9 @@ static int gather_file(struct facts *f, const struct image *image, struct err *e
 		f->dev = st.st_dev;
 		f->ino = st.st_ino;
 	}
+	f->file.local = io_is_file(b);
 	/* What is a file keeps a dirty flag, if only to say no. */
-	if (io_is_file(b))
-		f->info.has_dirty = true;
+	f->info.has_dirty |= f->file.local;
 	return keep(&f->file.name, b->name, err);
 }
 
@@ -212,8 +213,10 @@ static int add_children(struct json *j, const struct file_facts *f)
 	bad |= json_add_str(info, "format", f->driver);
 	if (f->usage >= 0)
 		bad |= json_add_int(info, "actual-size", f->usage);
-	bad |= add_specific(info, f->driver, json_object());
-	bad |= json_add_bool(info, "dirty-flag", false);
+	if (strcmp(f->driver, io_file.name) == 0)
+		bad |= add_specific(info, f->driver, json_object());
+	if (f->local)
+		bad |= json_add_bool(info, "dirty-flag", false);
 	bad |= json_add_str(child, "name", "file");
 	bad |= json_add(child, "info", info);
 	bad |= json_push(list, child);

@@ -112,6 +112,15 @@ static void format_time(double seconds, char out[SIZE_TEXT])
 		snprintf(out, SIZE_TEXT, "%lu:%02lu", t / 60, t % 60);
 }
 
+/* How long it took; a short time with a tenth. */
+static void format_taken(double seconds, char out[SIZE_TEXT])
+{
+	if (seconds < 60)
+		snprintf(out, SIZE_TEXT, "%.1f s", seconds);
+	else
+		format_time(seconds, out);
+}
+
 /* " 45.2%  1.2 GiB  512 MiB/s  0:12 left" after the bar. */
 struct facts {
 	unsigned share;
@@ -131,7 +140,10 @@ static void format_facts(char *out, size_t size, const struct facts *f)
 	if (f->rate < 1)
 		return;
 	size_human((uint64_t)f->rate, speed);
-	format_time(f->seconds, t);
+	if (f->over)
+		format_taken(f->seconds, t);
+	else
+		format_time(f->seconds, t);
 	snprintf(out + n, size - (size_t)n, "  %s/s  %s%s%s", speed, f->over ? "in " : "", t,
 		 f->over ? "" : " left");
 }
