@@ -61,7 +61,7 @@ T=$(mktemp -d "${TMPDIR:-/tmp}/platter.XXXXXX") || exit 1
 QIMG=$T/bin/qemu-img
 export T QIMG
 mkdir "$T/bin"
-echo '0 0' >"$T/.count"
+echo '0 0' >"$T/bin/.count"
 ln -s "$PLATTER" "$QIMG"
 ln -s "$PLATTER" "$T/bin/platter"
 cd "$T" || exit 1
@@ -69,7 +69,7 @@ cd "$T" || exit 1
 tap_end() {
 	local status=$?
 	[ "$BASHPID" = "$tap_main" ] || return
-	read -r tap_n tap_failed <"$T/.count"
+	read -r tap_n tap_failed <"$T/bin/.count"
 	type cleanup >/dev/null 2>&1 && cleanup
 	cd /
 	rm -rf "$T"
@@ -92,15 +92,15 @@ plan() {
 }
 
 done_testing() {
-	read -r tap_n tap_failed <"$T/.count"
+	read -r tap_n tap_failed <"$T/bin/.count"
 	[ -n "$tap_plan" ] || plan "$tap_n"
 }
 
 # tap_count FAILED: the counts are in a file, so that tests may run in subshells
 tap_count() {
-	read -r tap_n tap_failed <"$T/.count"
+	read -r tap_n tap_failed <"$T/bin/.count"
 	tap_n=$((tap_n + 1)) tap_failed=$((tap_failed + $1))
-	echo "$tap_n $tap_failed" >"$T/.count"
+	echo "$tap_n $tap_failed" >"$T/bin/.count"
 }
 
 # tap_result OK NAME: a name never holds the temporary folder, so that runs compare
@@ -205,7 +205,7 @@ skip() {
 }
 
 skip_all() {
-	read -r tap_n tap_failed <"$T/.count"
+	read -r tap_n tap_failed <"$T/bin/.count"
 	if [ "$tap_n" = 0 ] && [ -z "$tap_plan" ]; then
 		echo "1..0 # SKIP $1"
 	elif [ -n "$tap_plan" ]; then
