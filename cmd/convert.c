@@ -29,7 +29,7 @@ static const struct opt convert_opts[] = {
 	{"no-create", 'n', OPT_FLAG, 0, NULL, NULL, "Write into a target that exists"},
 	{"target-is-zero", 0, OPT_FLAG, 0, NULL, NULL, "The existing target reads as zeros"},
 	{"target-cache", 't', OPT_STR, 0, "CACHE", NULL,
-	 "The cache mode of the target (unsafe)"},
+	 "The cache mode of the target (writeback; as qemu-img: unsafe)"},
 	{"source-cache", 'T', OPT_STR, 0, "CACHE", NULL,
 	 "The cache mode of the sources (writeback)"},
 	{"sparse-size", 'S', OPT_SIZE, 0, "SIZE", NULL,

@@ -31,11 +31,15 @@ static int copy_data(struct convert *c)
 	return rc ? 1 : 0;
 }
 
+/* The peer promises no more than that the kernel has the data; under our own name a target
+ * that has its name is on the disk. */
 static const char *target_cache(const struct opts *o)
 {
 	const char *mode = opts_get(o, "target-cache");
 
-	return mode ? mode : "unsafe";
+	if (mode)
+		return mode;
+	return cmd_persona == PERSONA_QEMU_IMG ? "unsafe" : "writeback";
 }
 
 /* Whatever can be said without touching the target: a text, or NULL. */
@@ -109,6 +113,7 @@ int convert_to_new(struct convert *c)
 		.opts = c->image.keys,
 		.size = c->size,
 		.cache = target_cache(c->o),
+		.in_place = cmd_persona == PERSONA_QEMU_IMG,
 	};
 	struct stack_target t;
 	struct err err;

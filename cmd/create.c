@@ -162,7 +162,8 @@ static int make(const struct making *m, struct err *err)
 	struct stack_create c = {.name = m->image.name,
 				 .format = m->image.format,
 				 .opts = m->image.keys,
-				 .size = m->size};
+				 .size = m->size,
+				 .in_place = cmd_persona == PERSONA_QEMU_IMG};
 	struct stack_target t;
 
 	if (!m->quiet) {

@@ -55,6 +55,9 @@ struct stack_create {
 	const struct opts *opts; /* -o, checked against the format's and protocol's tables */
 	uint64_t size;
 	const char *cache;
+	/* Empty a file that exists rather than replace it: who calls qemu-img may hold it open,
+	 * or count on its place and owner. */
+	bool in_place;
 	bool backing_open; /* attach the backing file named in opts to the chain (convert -B) */
 };
 

@@ -25,6 +25,8 @@ static int make_file(const struct stack_create *c, const char *path, struct blk 
 
 	if (stack_cache_mode(c->cache, &io, &through, err))
 		return -1;
+	if (c->in_place)
+		io |= IO_IN_PLACE;
 	if (io_file_new(path, io | IO_WRITE | IO_RESIZE | IO_UNMAP, out, err))
 		return -1;
 	if (io_file_prepare(*out, c->opts, err)) {

@@ -80,7 +80,7 @@ for sig in INT TERM HUP; do
 	"$PLATTER" convert -q -r 512k -f raw -O raw data out.raw &
 	pid=$!
 	# it is at work when the source is open
-	for _ in $(seq 100); do
+	for _ in $(seq 1200); do
 		readlink /proc/$pid/fd/* 2>/dev/null | grep -q '/data$' && break
 		sleep 0.05
 	done
