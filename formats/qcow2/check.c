@@ -18,8 +18,8 @@ enum {
 	SNAPSHOT_HEAD = 40,	   /* fixed part of a snapshot table entry */
 	SNAPSHOT_EXTRA_MAX = 1024, /* the peer's limit */
 	SNAPSHOT_EXTRA_V3 = 16,	   /* the least of version 3 */
-	BUDGET_MIN = 1 << 30,
-	BUDGET_DISK = 8, /* times what the file takes on disk */
+	BUDGET_MIN = 64 << 20,
+	BUDGET_DISK = 16, /* times what the file takes on disk */
 };
 
 /* ---- messages --------------------------------------------------------------------- */
@@ -217,8 +217,9 @@ int qcow2_check(struct image *image, struct check *c, struct err *err)
 	k.bits = q->h.cluster_bits;
 	k.nb_cl = div_up(k.file_size, k.cluster);
 	on_disk = blk_disk_usage(k.file);
-	k.budget = BUDGET_MIN + BUDGET_DISK * (on_disk >= 0 ? (uint64_t)on_disk
-							    : MIN(k.file_size, INT64_MAX / 8));
+	k.budget = BUDGET_MIN +
+		   BUDGET_DISK * (on_disk >= 0 ? (uint64_t)on_disk
+					       : MIN(k.file_size, INT64_MAX / BUDGET_DISK));
 	c->total_clusters = div_up(q->h.size, k.cluster);
 	ret = counts_init(&k.counts, k.nb_cl, q->h.refcount_order, err);
 	if (ret == 0)

@@ -15,7 +15,7 @@ enum {
 	NODE_BITS = 9,
 	ROOT_SHIFT = LEAF_BITS + 3 * NODE_BITS,
 	NODE = 1 << NODE_BITS,
-	SLAB = 1024, /* leaves in one */
+	SLAB = 64, /* leaves in one */
 };
 
 /* ---- numbers by number ------------------------------------------------------------ */

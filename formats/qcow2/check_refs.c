@@ -404,13 +404,15 @@ int check_refcounts(struct checker *k, struct err *err)
 	struct block_work w = {.k = k, .per_job = MAX(1, BATCH >> k->bits)};
 	int64_t on_disk = blk_disk_usage(k->file);
 	struct pool *pool;
-	uint64_t bytes;
+	uint64_t blocks, bytes;
 	unsigned threads;
 	int ret;
 
 	if (k->nb_cl == 0)
 		return 0;
-	bytes = MIN(k->nreftable, ((k->nb_cl - 1) >> k->q->refblock_bits) + 1) << k->bits;
+	blocks = ((k->nb_cl - 1) >> k->q->refblock_bits) + 1;
+	bytes = MIN(k->nreftable, blocks) << k->bits;
+	w.per_job = MIN(w.per_job, blocks);
 	threads = check_threads(bytes);
 	w.holes = on_disk >= 0 && bytes > (uint64_t)on_disk;
 	pool = pool_new(threads, 2 * threads + 1, err);
