@@ -244,7 +244,10 @@ static int raw_create(const struct create *c, struct err *err)
 		return err_set(err, EINVAL, "invalid parameter value: %s", mode);
 	if (kind[prealloc] == PREALLOC_METADATA)
 		return err_set(err, ENOTSUP, "Unsupported preallocation mode: %s", mode);
-	if (!(c->lower->caps & BLK_CAN_GROW) && kind[prealloc] == PREALLOC_OFF) {
+	if (!(c->lower->caps & BLK_CAN_GROW)) {
+		if (kind[prealloc] != PREALLOC_OFF)
+			return err_set(err, ENOTSUP, "Unsupported preallocation mode '%s'",
+				       mode);
 		/* A device is as large as it is. */
 		return size > c->lower->size ? err_set(err, EINVAL, "Cannot grow device files")
 					     : 0;
