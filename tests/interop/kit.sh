@@ -4,8 +4,15 @@
 #	img ARG..., io ARG...      the peer makes a qcow2 image, writes into it (qemu-io)
 #	reader ARG...              reader.py, run by itself
 #	same_disk [-n NAME] [-l SNAPSHOT] RAW IMAGE
-#	                           a test: reader.py finds RAW in IMAGE
+#	                           a test: reader.py finds RAW in IMAGE, paths from $T on
 #	noise FILE SIZE            a file with text, random bytes, zeros and holes
+#	one_folder                 the folders ours and peer are one, so that both name the
+#	                           same files
+#	both_ways NAME RAW ARG...  after that: ours/RAW is converted to qcow2 with ARG, by us
+#	                           and by the peer. What we write is sound to the peer, and
+#	                           the same disk to the peer and to reader.py. What the peer
+#	                           writes gives the same check, map and info as there, and
+#	                           the same disk.
 
 img() { peer create -q -f qcow2 "$@" || fail "create $*"; }
 io() { qemu-io "$@" >/dev/null 2>&1 || fail "qemu-io $*"; }
@@ -17,10 +24,9 @@ same_disk() {
 	local name='' answer
 	[ "$1" != -n ] || { name=$2; shift 2; }
 	if [ -z "$reader_to" ]; then
-		coproc READER { exec python3 "$TOP/tests/interop/reader.py" -; }
+		coproc READER { cd "$T" && exec python3 "$TOP/tests/interop/reader.py" -; }
 		reader_from=${READER[0]} reader_to=${READER[1]}
 	fi
-	# it stays in the folder where the test began
 	echo "--same $*" >&"$reader_to"
 	read -r answer <&"$reader_from" || answer='no answer'
 	is "$answer" same "${name:-$*}: as reader.py reads it"
@@ -42,4 +48,38 @@ noise() {
 	truncate -s "$2" "$1"
 	[ "$2" -lt 3000000 ] || fallocate -p -o 2000000 -l 500000 "$1"
 	sync "$1"
+}
+
+one_folder() {
+	mkdir ours
+	ln -s ours peer
+}
+
+# no_larger NAME ARG...: what is compressed depends on the library; a subcluster of zeros
+# has its room with us
+no_larger() {
+	local more=0
+	[[ " $* " != *' -c '* ]] || more=12
+	[[ $* != *extended_l2* ]] || return
+	ok -n "$1: not larger than the peer's, or by $more %" \
+		[ "$(stat -c %s ours/w)" -le $(($(stat -c %s ours/r) * (100 + more) / 100)) ]
+}
+
+both_ways() {
+	local name=$1 raw=ours/$2
+	shift 2
+	rm -f ours/w ours/r ours/back
+	ok -n "we write $name" qimg convert "$@" -f raw -O qcow2 "$raw" ours/w || return
+	ok -n "$name: sound" peer check -q ours/w
+	ok -n "$name: the same disk" peer compare -q -f raw -F qcow2 "$raw" ours/w
+	same_disk -n "$name" "$raw" ours/w
+	peer convert "$@" -f raw -O qcow2 "$raw" ours/r || fail "the peer: $name"
+	no_larger "$name" "$@"
+	same_output -n "$name: check" check --output=json r
+	same_output -n "$name: map" map --output=json r
+	same_output -n "$name: info" info --output=json r
+	ok -n "$name: compare" qimg compare -q -f raw -F qcow2 "$raw" ours/r
+	ok -n "$name: we read" qimg convert -O raw ours/r ours/back
+	ok -n "$name: the same" peer compare -q -f raw -F raw "$raw" ours/back
+	is "$(stat -c %s ours/back)" $((($(stat -c %s "$raw") + 511) / 512 * 512)) "$name: its size"
 }
