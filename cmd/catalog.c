@@ -115,3 +115,18 @@ const char *catalog_suggest(const char *name)
 			return tries[i][2];
 	return NULL;
 }
+
+const char *catalog_foreign_extension(const char *path)
+{
+	static const char *const known[] = {
+		"vmdk", "vdi",	 "vhd",	  "vhdx", "vpc", "qed", "qcow", "parallels", "hdd",
+		"luks", "bochs", "cloop", "dmg",  "ova", "vma", "wim",	"e01",	     "aff"};
+	const char *dot = strrchr(path, '.');
+
+	if (!dot || strchr(dot, '/') || catalog_by_extension(path))
+		return NULL;
+	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+		if (strcasecmp(dot + 1, known[i]) == 0)
+			return known[i];
+	return NULL;
+}

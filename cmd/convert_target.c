@@ -205,8 +205,14 @@ int convert_to_existing(struct convert *c)
 		return 1;
 	if (!r.image_opts)
 		r.format = opts_get(c->o, "target-format");
-	if (!r.image_opts && !r.format)
-		r.format = newimage_format(NULL, 'O', c->target, opts_has(c->o, "quiet"))->name;
+	if (!r.image_opts && !r.format) {
+		const struct format *f = newimage_format(NULL, 'O', c->target,
+							 opts_has(c->o, "quiet"));
+
+		if (!f)
+			return 1;
+		r.format = f->name;
+	}
 	target = stack_open(&r, &err);
 	if (!target) {
 		cmd_err(&err);

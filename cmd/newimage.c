@@ -15,10 +15,17 @@ const struct format *newimage_format(const char *given, char letter, const char 
 				     bool quiet)
 {
 	const struct format *format;
+	const char *foreign;
 
 	if (given || cmd_persona == PERSONA_QEMU_IMG || !name)
 		return args_format(given ? given : "raw");
 	format = catalog_by_extension(name);
+	foreign = catalog_foreign_extension(name);
+	if (foreign) {
+		cmd_error("%s: this version cannot write .%s files; -%c FMT chooses a format",
+			  name, foreign, letter);
+		return NULL;
+	}
 	if (!quiet)
 		cmd_error("writing %s, %s (-%c to choose)", format ? format->name : "raw",
 			  format ? "from the name's extension"
