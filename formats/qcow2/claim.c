@@ -160,6 +160,7 @@ static int claim_in_table(struct qcow2 *q, struct claim *c, uint8_t *table, uint
 static int claim_plain(struct qcow2 *q, struct claim *c, struct err *err)
 {
 	uint64_t off = c->off, end = c->off + c->len;
+	uint32_t unit = qcow2_ext_l2(q) ? q->image.blk.part : q->cluster_size;
 
 	while (off < end) {
 		uint64_t next = MIN((qcow2_l1_index(q, off) + 1) * q->l2_span, end);
@@ -178,8 +179,7 @@ static int claim_plain(struct qcow2 *q, struct claim *c, struct err *err)
 		off = next;
 	}
 	for (size_t i = 0; i < c->nrun && !qcow2_external(q); i++)
-		q->file_end = MAX(q->file_end,
-				  round_up(c->run[i].host + c->run[i].len, q->cluster_size));
+		q->file_end = MAX(q->file_end, round_up(c->run[i].host + c->run[i].len, unit));
 	return 0;
 }
 
