@@ -346,6 +346,16 @@ static int check_overlap(struct qcow2 *q, uint64_t off, uint64_t len, struct err
 			     off, what);
 }
 
+/* Is the file to grow at `off` although much could be had again, if only the tables that
+ * no longer point there were on the disk? */
+static bool wants_sync(const struct qcow2 *q, uint64_t off)
+{
+	const uint64_t least = 1 << 20, most = 64 << 20;
+
+	return off >= q->fresh_off && q->later_bytes >= least &&
+	       q->later_bytes >= MIN(q->fresh_off / 8, most);
+}
+
 int qcow2_alloc(struct qcow2 *q, uint64_t want, bool whole, uint64_t *off, uint64_t *got,
 		bool *fresh, struct err *err)
 {
@@ -355,6 +365,12 @@ int qcow2_alloc(struct qcow2 *q, uint64_t want, bool whole, uint64_t *off, uint6
 	do {
 		if (find_free(q, q->free_cl, want, whole, &cl, &n, err))
 			return -1;
+		if (wants_sync(q, cl << q->h.cluster_bits)) {
+			if (qcow2_sync(q, false, err))
+				return -1;
+			rc = 1;
+			continue;
+		}
 		rc = cover(q, cl, &n, whole, err);
 	} while (rc > 0);
 	if (rc < 0) {

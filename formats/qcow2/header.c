@@ -346,7 +346,7 @@ int qcow2_extra_decode(const uint8_t *buf, size_t n, const struct qcow2_header *
 	if (h->backing_off == 0)
 		return 0;
 	if (h->backing_off > n || h->backing_len > n - h->backing_off)
-		return err_set(err, EINVAL, "Could not read backing file name");
+		return err_set(err, EINVAL, "Backing file name too long");
 	x->backing = copy_text(buf + h->backing_off, h->backing_len, err);
 	return x->backing ? 0 : -1;
 }

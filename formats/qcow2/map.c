@@ -37,7 +37,7 @@ struct where {
 
 static int bad_entry(const struct where *w, uint64_t index, const char *what, struct err *err)
 {
-	return qcow2_corrupt(w->q, err, "%s (L2 offset: 0x%" PRIx64 ", L2 index: %" PRIu64 ")",
+	return qcow2_corrupt(w->q, err, "%s (L2 offset: %#" PRIx64 ", L2 index: %#" PRIx64 ")",
 			     what, w->l2_off, index);
 }
 
@@ -47,15 +47,15 @@ static int check_host(const struct where *w, uint64_t index, uint64_t host, stru
 
 	if (host & (w->q->cluster_size - 1))
 		return qcow2_corrupt(w->q, err,
-				     "Cluster allocation offset 0x%" PRIx64
-				     " unaligned (L2 offset: 0x%" PRIx64 ", L2 index: %" PRIu64
+				     "Cluster allocation offset %#" PRIx64
+				     " unaligned (L2 offset: %#" PRIx64 ", L2 index: %#" PRIx64
 				     ")",
 				     host, w->l2_off, index);
 	if (qcow2_external(w->q) && host != guest)
 		return qcow2_corrupt(w->q, err,
-				     "External data file host cluster offset 0x%" PRIx64
-				     " does not match guest cluster offset: %" PRIu64
-				     ", L2 index: %" PRIu64 ")",
+				     "External data file host cluster offset %#" PRIx64
+				     " does not match guest cluster offset: %#" PRIx64
+				     ", L2 index: %#" PRIx64 ")",
 				     host, guest, index);
 	return 0;
 }
@@ -189,7 +189,7 @@ static int classify_sub(const struct where *w, uint64_t index, unsigned sub, str
 		return packed_run(w, index, entry, r, err);
 	r->placed = host || (qcow2_external(w->q) && (entry & QCOW2_COPIED));
 	if ((alloc & zero) || (alloc && !r->placed))
-		return bad_entry(w, index, "Invalid cluster entry found", err);
+		return bad_entry(w, index, "Invalid cluster entry found ", err);
 	if (r->placed && check_host(w, index, host, err))
 		return -1;
 	if (alloc >> sub & 1) {
@@ -258,8 +258,8 @@ int qcow2_l2_get(struct qcow2 *q, uint64_t i, uint8_t **table, struct err *err)
 		return 0;
 	if (off & (q->cluster_size - 1))
 		return qcow2_corrupt(q, err,
-				     "L2 table offset 0x%" PRIx64
-				     " unaligned (L1 index: 0x%" PRIx64 ")",
+				     "L2 table offset %#" PRIx64
+				     " unaligned (L1 index: %#" PRIx64 ")",
 				     off, i);
 	*table = cache_get(q->l2_cache, off, err);
 	return *table ? 0 : -1;

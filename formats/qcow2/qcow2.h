@@ -185,6 +185,7 @@ struct qcow2 {
 	uint64_t file_end;   /* the file has to be this long in the end */
 	struct qcow2_freed *later; /* what the next sync frees */
 	size_t nlater, later_room;
+	uint64_t later_bytes;
 };
 
 static inline struct qcow2 *qcow2_of(struct blk *blk)

@@ -186,6 +186,7 @@ int qcow2_free_later(struct qcow2 *q, uint64_t off, uint64_t len, bool punch, st
 	if (last && last->punch == punch && last->off + last->len == off &&
 	    ((last->off | last->len | off | len) & mask) == 0) {
 		last->len += len;
+		q->later_bytes += len;
 		return 0;
 	}
 	if (q->nlater >= LATER_MAX && qcow2_sync(q, false, err))
@@ -200,5 +201,6 @@ int qcow2_free_later(struct qcow2 *q, uint64_t off, uint64_t len, bool punch, st
 		q->later_room = room;
 	}
 	q->later[q->nlater++] = (struct qcow2_freed){off, len, punch};
+	q->later_bytes += len;
 	return 0;
 }

@@ -66,6 +66,14 @@ static void set_entries(struct qcow2 *q, uint8_t *table, uint64_t off, uint64_t 
 	cache_dirty(q->l2_cache, table);
 }
 
+/* How much of n clusters for [off, end) has to be in the file. */
+static uint64_t file_len(const struct qcow2 *q, uint64_t off, uint64_t end, uint64_t n)
+{
+	uint64_t len = n << q->h.cluster_bits;
+
+	return qcow2_ext_l2(q) ? MIN(len, round_up(end - off, q->image.blk.part)) : len;
+}
+
 /* Places for the clusters of one L2 table: at `area`, or wherever there are some. */
 static int prealloc_table(struct qcow2 *q, uint8_t *table, uint64_t off, uint64_t end,
 			  const uint64_t *area, struct err *err)
@@ -84,7 +92,7 @@ static int prealloc_table(struct qcow2 *q, uint8_t *table, uint64_t off, uint64_
 				       BLK_UNMAP, err))
 			return -1;
 		if (!qcow2_external(q))
-			q->file_end = MAX(q->file_end, host + (got << q->h.cluster_bits));
+			q->file_end = MAX(q->file_end, host + file_len(q, off, end, got));
 		set_entries(q, table, off, got, host);
 		off += got << q->h.cluster_bits;
 	}

@@ -134,6 +134,7 @@ static int free_all(struct qcow2 *q, struct err *err)
 			punch(q, f);
 	}
 	q->nlater = 0;
+	q->later_bytes = 0;
 	return rc;
 }
 
