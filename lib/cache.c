@@ -21,7 +21,7 @@ struct piece {
 };
 
 struct cache {
-	struct blk *file;
+	struct blk *file, *data; /* data NULL: in file, too */
 	uint32_t size;
 	unsigned max;
 	struct cache *on;
@@ -178,6 +178,11 @@ void cache_data_written(struct cache *c)
 	c->data_written = true;
 }
 
+void cache_data_in(struct cache *c, struct blk *data)
+{
+	c->data = data;
+}
+
 /* What must be stable before a piece of c may be written. */
 static int before_write(struct cache *c, struct err *err)
 {
@@ -194,6 +199,11 @@ static int before_write(struct cache *c, struct err *err)
 	}
 	if (ret < 0)
 		return -1;
+	if (c->data_written && c->data) {
+		if (blk_flush(c->data, err) < 0)
+			return -1;
+		c->data_written = false;
+	}
 	if (c->data_written || (on && on->unstable)) {
 		if (blk_flush(c->file, err) < 0)
 			return -1;

@@ -28,6 +28,8 @@ void cache_relax(struct cache *c, bool relaxed);
 /* Data was written that pieces will refer to: the file is made stable before the next
  * piece is written. */
 void cache_data_written(struct cache *c);
+/* Data lies in this file instead: it is what then is made stable. NULL ends it. */
+void cache_data_in(struct cache *c, struct blk *data);
 
 /* The piece at `off` (a multiple of size), read if need be; held until put. */
 void *cache_get(struct cache *c, uint64_t off, struct err *err);

@@ -300,6 +300,33 @@ static void test_order(void **state)
 	teardown(c);
 }
 
+static int data_flush(struct blk *blk, struct err *err)
+{
+	note("d ");
+	return 0;
+}
+
+static void test_data_elsewhere(void **state)
+{
+	static const struct blk_ops ops = {.name = "data", .flush = data_flush};
+	struct cache *c = setup(4);
+	struct blk data;
+	struct err err;
+
+	assert_int_equal(blk_init(&data, &ops, "data", &err), 0);
+	cache_data_in(c, &data);
+	touch(c, 1, 1);
+	file.log[0] = 0;
+	cache_data_written(c);
+	assert_int_equal(cache_flush(c, &err), 0);
+	check_log("d w1/1 ");
+	touch(c, 1, 2); /* once is enough */
+	assert_int_equal(cache_flush(c, &err), 0);
+	check_log("w1/1 ");
+	free(data.name);
+	teardown(c);
+}
+
 static void test_failed_write(void **state)
 {
 	struct cache *c = setup(2);
@@ -364,6 +391,7 @@ int main(void)
 		cmocka_unit_test(test_held_stays_dirty),
 		cmocka_unit_test(test_new_and_forget),
 		cmocka_unit_test(test_order),
+		cmocka_unit_test(test_data_elsewhere),
 		cmocka_unit_test(test_failed_write),
 		cmocka_unit_test(test_model),
 	};
