@@ -397,17 +397,6 @@ int qcow2_claim(struct blk *blk, struct claim *c, struct err *err)
 	return rc;
 }
 
-/* The cache, which may write a table at any time to make room, does not know of the data
- * file: tables are synced before that can happen. */
-static int settle_external(struct qcow2 *q, const struct claim *c, struct err *err)
-{
-	q->data_dirty = true;
-	q->unsynced += c->len / q->l2_span + 2;
-	if (q->unsynced < qcow2_l2_pieces(q) / 2)
-		return 0;
-	return qcow2_sync(q, false, err);
-}
-
 int qcow2_settle(struct blk *blk, struct claim *c, struct err *err)
 {
 	struct qcow2 *q = qcow2_of(blk);
@@ -416,10 +405,7 @@ int qcow2_settle(struct blk *blk, struct claim *c, struct err *err)
 	int rc = 0;
 
 	pthread_mutex_lock(&q->lock);
-	if (qcow2_external(q))
-		rc = settle_external(q, c, err);
-	else
-		cache_data_written(q->l2_cache);
+	cache_data_written(q->l2_cache);
 	while (rc == 0 && next_piece(&walk, &p))
 		rc = settle_piece(q, &p, err);
 	pthread_mutex_unlock(&q->lock);

@@ -122,16 +122,11 @@ static int load_l1(struct qcow2 *q, struct err *err)
 	return 0;
 }
 
-uint64_t qcow2_l2_pieces(const struct qcow2 *q)
-{
-	return MAX(L2_CACHE_MAX / q->cluster_size, 8);
-}
-
 static int make_caches(struct qcow2 *q, struct err *err)
 {
 	uint32_t size = q->cluster_size;
 
-	q->l2_cache = cache_new(q->image.blk.lower, size, (unsigned)qcow2_l2_pieces(q), err);
+	q->l2_cache = cache_new(q->image.blk.lower, size, MAX(L2_CACHE_MAX / size, 8), err);
 	if (!q->l2_cache)
 		return -1;
 	if (!(q->flags & (IMAGE_WRITE | IMAGE_CHECK)))

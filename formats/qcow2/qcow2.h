@@ -177,8 +177,6 @@ struct qcow2 {
 	bool l1_changed;
 	bool started;	     /* the header says that we write: dirty, autoclear bits */
 	bool broken;	     /* an error left the counts in memory unlike those on disk */
-	uint64_t unsynced;   /* at least as many L2 tables wait for the external data file */
-	bool data_dirty;     /* the external data file has what is not stable yet */
 	uint64_t free_cl;    /* no cluster below it is free */
 	uint64_t fresh_off;  /* at and past it the file has never been written */
 	uint64_t packed_off; /* where the next compressed bytes go; 0: into a new cluster */
@@ -275,8 +273,6 @@ bool qcow2_hollow(struct blk *blk);
 extern const struct blk_ops qcow2_ops;
 int qcow2_open(struct blk *lower, const struct opts *opts, unsigned flags, struct image **out,
 	       struct err *err);
-/* How many L2 tables are kept in memory. */
-uint64_t qcow2_l2_pieces(const struct qcow2 *q);
 
 /* ---- sync.c ----------------------------------------------------------------------- */
 

@@ -70,6 +70,7 @@ int qcow2_start(struct qcow2 *q, struct err *err)
 			return -1;
 		}
 	}
+	cache_data_in(q->l2_cache, q->image.data);
 	if (!(h->incompat & QCOW2_INCOMPAT_DIRTY))
 		cache_depend(q->l2_cache, q->ref_cache);
 	q->started = true;
@@ -143,15 +144,9 @@ int qcow2_sync(struct qcow2 *q, bool stable, struct err *err)
 	struct blk *file = q->image.blk.lower;
 	bool wait = !(q->flags & IMAGE_NEW);
 
-	if (q->data_dirty && wait) {
-		if (blk_flush(q->image.data, err))
-			return -1;
-		q->data_dirty = false;
-	}
 	/* the caches flush the file where one refers to the other, or to data */
 	if (cache_flush(q->ref_cache, err) || cache_flush(q->l2_cache, err))
 		return -1;
-	q->unsynced = 0;
 	if (q->l1_changed && ((wait && blk_flush(file, err)) || write_l1(q, err)))
 		return -1;
 	if ((stable || q->nlater) && wait && blk_flush(file, err))

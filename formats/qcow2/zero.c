@@ -149,7 +149,7 @@ int qcow2_zero(struct blk *blk, uint64_t off, uint64_t len, unsigned flags, stru
 	pthread_mutex_lock(&q->lock);
 	rc = qcow2_start(q, err);
 	if (q->image.data_raw)
-		q->data_dirty = true;
+		cache_data_written(q->l2_cache);
 	while (rc == 0 && off < end) {
 		uint64_t next = MIN((qcow2_l1_index(q, off) + 1) * q->l2_span, end);
 

@@ -48,12 +48,14 @@ static const struct kind kinds[] = {
 	{"cluster_size=16k,extended_l2=on", 3001, true, true, 400},
 	{"cluster_size=16k,extended_l2=on,compression_type=zstd", 3001, false, true, 300},
 	{"cluster_size=64k", 4096, true, false, 150},
+	{"cluster_size=512,data_file=data", 1500, true, false, 400},
+	{"cluster_size=4k,data_file=data,data_file_raw=on", 4001, false, false, 300},
 };
 
 /* What the guest should see. A stamp stands for a sector's bytes; 0: zeros. */
 static struct {
 	const struct kind *kind;
-	struct blk *file; /* a crashfile */
+	struct blk *file, *data; /* crashfiles; data: external or NULL */
 	struct chain *chain;
 	struct qcow2 *q;
 	unsigned sectors;
@@ -65,7 +67,7 @@ static struct {
 	uint32_t stamp;
 	unsigned seed;
 	bool crashes;
-	uint8_t *copy; /* of a crash; FILE_MAX bytes */
+	uint8_t *copy, *data_copy; /* of a crash; FILE_MAX bytes */
 	struct err err;
 } m;
 
@@ -116,12 +118,14 @@ static struct blk *base_blk(void)
 	return io_mem_new(data, 600 * SECTOR, &m.err);
 }
 
-static struct chain *open_chain(struct blk *lower, unsigned flags)
+/* Takes both files over. */
+static struct chain *open_chain(struct blk *lower, struct blk *data, unsigned flags)
 {
 	struct image *image = NULL;
 	struct chain *chain;
 
 	good(qcow2_open(lower, NULL, flags, &image, &m.err));
+	image->data = data;
 	chain = chain_new(&image->blk, &m.err);
 	assert_non_null(chain);
 	if (m.kind->backing)
@@ -134,7 +138,7 @@ static void open_image(void)
 	struct blk *lower = pass_borrow(m.file, &m.err);
 
 	assert_non_null(lower);
-	m.chain = open_chain(lower, IMAGE_WRITE);
+	m.chain = open_chain(lower, m.data ? pass_borrow(m.data, &m.err) : NULL, IMAGE_WRITE);
 	m.q = qcow2_of(m.chain->layer[0]);
 	if (rnd(2))
 		return;
@@ -161,10 +165,18 @@ static void create_image(const struct kind *kind)
 	}
 	m.file = crashfile_new(FILE_MAX, &m.err);
 	assert_non_null(m.file);
+	m.data = NULL;
+	if (strstr(kind->opts, "data_file")) {
+		m.data = crashfile_new(FILE_MAX, &m.err);
+		assert_non_null(m.data);
+	}
 	c.lower = m.file;
+	c.data = m.data;
 	c.opts = opts;
 	good(qcow2_create(&c, &m.err));
 	good(blk_flush(m.file, &m.err));
+	if (m.data)
+		good(blk_flush(m.data, &m.err));
 	opts_free(opts);
 	m.sectors = kind->sectors;
 	m.has_snap = false;
@@ -236,7 +248,7 @@ static void compare_snapshot(uint8_t *file, size_t n)
 	memcpy(file + 40, file + table, 8);		     /* l1_off */
 	memcpy(file + 36, file + table + 8, 4);		     /* l1_size */
 	put_be64(file + 24, m.snap_sectors * UINT64_C(512)); /* size */
-	chain = open_chain(io_mem_new(file, n, &m.err), 0);
+	chain = open_chain(io_mem_new(file, n, &m.err), NULL, 0);
 	good(blk_pread(&chain->blk, buf, m.snap_sectors * SECTOR, 0, &m.err));
 	for (unsigned i = 0; i < m.snap_sectors; i++)
 		assert_int_equal(stamp_of(buf + i * SECTOR), m.snap[i]);
@@ -259,6 +271,7 @@ static void crash(void *arg)
 	size_t n;
 	AUTO_FREE uint8_t *buf = NULL;
 	unsigned sectors;
+	struct blk *data = NULL;
 	struct chain *chain;
 
 	if (rnd(20) != 0)
@@ -267,7 +280,12 @@ static void crash(void *arg)
 	buf = malloc(SECTORS * SECTOR);
 	assert_non_null(buf);
 	check_file(io_mem_new(m.copy, n, &m.err), true);
-	chain = open_chain(io_mem_new(m.copy, n, &m.err), 0);
+	if (m.data) {
+		size_t len = crashfile_crash(m.data, rnd(1u << 20), m.data_copy);
+
+		data = io_mem_new(m.data_copy, len, &m.err);
+	}
+	chain = open_chain(io_mem_new(m.copy, n, &m.err), data, 0);
 	sectors = (unsigned)(blk_size(&chain->blk) / SECTOR);
 	good(blk_pread(&chain->blk, buf, sectors * SECTOR, 0, &m.err));
 	for (unsigned i = 0; i < sectors; i++) {
@@ -359,7 +377,7 @@ static void step_pack(void)
 	size_t at = 0;
 
 	assert_true(in && out);
-	if (!pack_has(top->codec))
+	if (!pack_has(top->codec) || m.data)
 		return;
 	first = rnd(m.sectors / per);
 	n = 1 + rnd(MIN(8, m.sectors / per - first));
@@ -494,6 +512,8 @@ static void step_reopen(void)
 {
 	close_image();
 	good(blk_flush(m.file, &m.err));
+	if (m.data)
+		good(blk_flush(m.data, &m.err));
 	flushed();
 	check_file(pass_borrow(m.file, &m.err), false);
 	open_image();
@@ -526,23 +546,30 @@ static void play(bool crashes)
 {
 	m.crashes = crashes;
 	m.copy = malloc(FILE_MAX);
-	assert_non_null(m.copy);
+	m.data_copy = malloc(FILE_MAX);
+	assert_true(m.copy && m.data_copy);
 	for (size_t k = 0; k < ARRAY_LEN(kinds); k++) {
 		m.seed = 1 + (unsigned)k + (crashes ? 1000 : 0);
 		create_image(&kinds[k]);
 		crashfile_hook(m.file, crashes ? crash : NULL, NULL);
+		if (m.data)
+			crashfile_hook(m.data, crashes ? crash : NULL, NULL);
 		for (unsigned i = 0; i < kinds[k].rounds; i++)
 			step();
 		step_reopen();
 		close_image();
 		crashfile_hook(m.file, NULL, NULL);
+		if (m.data)
+			crashfile_hook(m.data, NULL, NULL);
 		if (m.has_snap) {
 			memcpy(m.copy, crashfile_data(m.file), FILE_MAX);
 			compare_snapshot(m.copy, blk_size(m.file));
 		}
 		good(blk_close(m.file, &m.err));
+		good(blk_close(m.data, &m.err));
 	}
 	free(m.copy);
+	free(m.data_copy);
 }
 
 static void test_model(void **state)
