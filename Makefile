@@ -146,8 +146,8 @@ check-ubsan: ## the same with UBSan alone
 		$(call san_flags,undefined)
 
 # ThreadSanitizer is slow: what has threads in it.
-tsan_src := $(filter tests/lib/% tests/cmd/%,$(test_src))
-tsan_sh := $(wildcard tests/cli/convert*.t tests/cli/compare*.t)
+tsan_src := $(test_src)
+tsan_sh := $(wildcard tests/cli/convert*.t tests/interop/convert*.t tests/interop/compare*.t)
 check-tsan: ## ThreadSanitizer on the threaded parts, in build-tsan
 	+$(Q)$(MAKE) --no-print-directory check BUILD=build-tsan SANITIZED=tsan \
 		$(call san_flags,thread) T="$(tsan_src:%.c=build-tsan/%) $(tsan_sh)"
