@@ -13,14 +13,16 @@ static int need_codec(const struct blk *blk, struct err *err)
 {
 	if (pack_has(blk->codec))
 		return 0;
-	return err_set(err, ENOTSUP, "This build has no %s", pack_name(blk->codec));
+	return err_set(err, ENOTSUP, "%s: This build has no %s", blk->name,
+		       pack_name(blk->codec));
 }
 
-static int encrypted(struct err *err)
+static int encrypted(const struct blk *blk, struct err *err)
 {
 	return err_set(err, ENOTSUP,
-		       "The image is encrypted: its data cannot be read or "
-		       "written without the key");
+		       "%s: The image is encrypted: its data cannot be read or "
+		       "written without the key",
+		       blk->name);
 }
 
 /* The whole cluster that e, which begins anywhere in it, is a part of. */
@@ -41,9 +43,9 @@ static int inflate(struct qcow2 *q, const struct extent *e, void *out, struct er
 		return -1;
 	if (pack_inflate(blk->codec, packed, e->packed, out, q->cluster_size, NULL, err))
 		return err_prefix(err,
-				  "Compressed cluster at guest offset %" PRIu64
+				  "%s: Compressed cluster at guest offset %" PRIu64
 				  " (file offset %" PRIu64 ")",
-				  round_down(e->off, q->cluster_size), e->host);
+				  blk->name, round_down(e->off, q->cluster_size), e->host);
 	return 0;
 }
 
@@ -63,7 +65,7 @@ int qcow2_pread(struct blk *blk, void *buf, size_t n, uint64_t off, struct err *
 		if (qcow2_extent(blk, off, part, &e, err))
 			return -1;
 		if (!(e.flags & EXT_PACKED))
-			return encrypted(err);
+			return encrypted(blk, err);
 		if (part == q->cluster_size) {
 			if (inflate(q, &e, to, err))
 				return -1;

@@ -40,7 +40,7 @@ int qcow2_corrupt(struct qcow2 *q, struct err *err, const char *fmt, ...)
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
 	mark_corrupt(q, &later);
-	return err_set(err, EIO, "qcow2: Image is corrupt: %s", text);
+	return err_set(err, EIO, "%s: qcow2: Image is corrupt: %s", q->image.blk.name, text);
 }
 
 int qcow2_start(struct qcow2 *q, struct err *err)
@@ -50,13 +50,17 @@ int qcow2_start(struct qcow2 *q, struct err *err)
 
 	if (h->crypt != QCOW2_CRYPT_NONE)
 		return err_set(err, ENOTSUP,
-			       "The image is encrypted: it cannot be written without the key");
+			       "%s: The image is encrypted: it cannot be written without the "
+			       "key",
+			       q->image.blk.name);
 	if (q->broken)
 		return err_set(err, EIO,
 			       "An earlier error left the reference counts unfinished: no more "
 			       "clusters are allocated");
 	if ((h->incompat & QCOW2_INCOMPAT_CORRUPT) && !(q->flags & IMAGE_CHECK))
-		return err_set(err, EIO, "qcow2: Image is corrupt; it is not written any more");
+		return err_set(err, EIO,
+			       "%s: qcow2: Image is corrupt; it is not written any more",
+			       q->image.blk.name);
 	if (q->started)
 		return 0;
 	/* Bitmaps have to follow every write while the bit is set. We do not record writes
