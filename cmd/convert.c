@@ -56,6 +56,10 @@ static const struct opt convert_opts[] = {
 	 "Define an object, such as a secret"},
 	{NULL, 'b', OPT_STR, OPT_HIDDEN, "FILE"},
 	{"oob", 'W', OPT_FLAG, OPT_HIDDEN},
+	{"copy-range-offloading", 'C', OPT_FLAG, OPT_HIDDEN},
+	{"target-format-options", 'o', OPT_STR, OPT_HIDDEN, "KEY=VALUE,..."},
+	{"options", 'o', OPT_STR, OPT_HIDDEN, "KEY=VALUE,..."},
+	{"rate", 'r', OPT_SIZE, OPT_HIDDEN, "RATE"},
 	{"format", 'f', OPT_STR, OPT_HIDDEN, "FMT"},
 	{.type = OPT_END},
 };

@@ -13,8 +13,8 @@
 
 static const struct opt measure_opts[] = {
 	{"target-format", 'O', OPT_STR, 0, "FMT", NULL, "The format of the new image (raw)"},
-	{NULL, 'o', OPT_STR, OPT_MANY, "OPTIONS", NULL, "Options of the new image"},
-	{"size", 0, OPT_SIZE, 0, "N", NULL, "Measure a new image of this size"},
+	{"options", 'o', OPT_STR, OPT_MANY, "KEY=VALUE,...", NULL, "Options of the new image"},
+	{"size", 's', OPT_SIZE, 0, "N", NULL, "Measure a new image of this size"},
 	{"format", 'f', OPT_STR, 0, "FMT", NULL,
 	 "The source's format, if it should not be guessed"},
 	{"image-opts", 0, OPT_FLAG, 0, NULL, NULL, "FILENAME is a list of options"},
@@ -157,7 +157,7 @@ static int measure_with(const struct opts *o, int npos, char **argv, struct opts
 			  opts_get(o, "snapshot"));
 		return 1;
 	}
-	if (args_keys(o, "o", keys, &help))
+	if (args_keys(o, "options", keys, &help))
 		return 1;
 	q.format = args_format(format ? format : "raw");
 	if (!q.format)
