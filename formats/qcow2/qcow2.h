@@ -290,7 +290,7 @@ void qcow2_l1_set(struct qcow2 *q, uint64_t i, uint64_t entry);
 /* At the end of a writer. Takes no lock. */
 int qcow2_finish(struct qcow2 *q, struct err *err);
 int qcow2_flush(struct blk *blk, struct err *err);
-/* "NAME: qcow2: Image is corrupt: ...", EIO; sets the corrupt bit where we write. Returns -1. */
+/* "NAME: qcow2: Image is corrupt: ...", EIO; sets the corrupt bit where we write. -1. */
 int qcow2_corrupt(struct qcow2 *q, struct err *err, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 

@@ -13,6 +13,7 @@ limits() {
 }
 limited() { (limits "$@"); }
 
+left() { find . -maxdepth 1 ! -name . -printf '%f\n' | grep -v "$known"; }
 img() { qimg create -q -f qcow2 "$@" || fail "create $*"; }
 damage() { python3 "$TOP/tests/interop/damage.py" "$@" || fail "damage $*"; }
 
@@ -41,16 +42,16 @@ refused() {
 	clean_failure "$1, info"
 	run limited "$PLATTER" convert -f qcow2 -O raw evil out
 	clean_failure "$1, convert"
-	is "$(ls -A | grep -v "$known")" '' "$1: nothing is left"
+	is "$(left)" '' "$1: nothing is left"
 }
 
 # unread NAME: evil can be opened, but not be read
 unread() {
 	run limited "$PLATTER" convert -f qcow2 -O qcow2 evil out
 	clean_failure "$1, convert"
-	is "$(ls -A | grep -v "$known")" '' "$1: nothing is left"
+	is "$(left)" '' "$1: nothing is left"
 	run limited "$PLATTER" compare evil evil
-	[ $rc -gt 1 ] && pass "$1, compare" || { fail "$1, compare"; tap_show '2, 3 or 4'; }
+	isnt "$rc $err" '0 ' "$1, compare"
 }
 
 # survived NAME: whatever the answer is, there is one
@@ -168,15 +169,14 @@ survived '2 PiB, an L1 table of 32 MiB in a hole'
 copy 'q.w64(24, 1 << 51)' 'q.w32(36, 1 << 22)' 'q.cut(1 << 27)' \
 	'v = q.r(q.l1o, 8)' 'q.w64(40, 1 << 26)' 'q.w(1 << 26, v * (1 << 22))'
 run limited "$PLATTER" check evil
-[ $rc = 1 ] || [ $rc = 2 ] && pass 'one L2 table four million times: check' ||
-	{ fail 'one L2 table four million times: check'; tap_show 2; }
+like "$rc" '^[12]$' 'one L2 table four million times: check'
 
 # backing files
 copy 'q.w(32768, b"evil")' 'q.w64(8, 32768)' 'q.w32(16, 4)'
 refused_chain() {
 	run limited "$PLATTER" convert -f qcow2 -O raw evil out
 	clean_failure "$1, convert"
-	is "$(ls -A | grep -v "$known")" '' "$1: nothing is left"
+	is "$(left)" '' "$1: nothing is left"
 	ok -n "$1: info tells of it" limited "$PLATTER" info evil
 }
 refused_chain 'its own backing file'
@@ -186,18 +186,16 @@ refused_chain 'a loop of two'
 mkdir deep
 cd deep || exit 1
 img -o cluster_size=512 small 1k
-for ((i = 0; i < 210; i++)); do
-	cp small $i
-	python3 - $i $((i + 1)) <<'END'
-import struct, sys
-with open(sys.argv[1], "r+b") as f:
-    name = sys.argv[2].encode()
-    f.seek(8)
-    f.write(struct.pack(">QI", 480, len(name)))
-    f.seek(480)
-    f.write(name)
+python3 - <<'END'
+import struct
+small = open("small", "rb").read()
+for i in range(210):
+    name = str(i + 1).encode()
+    image = bytearray(small)
+    image[8:20] = struct.pack(">QI", 480, len(name))
+    image[480:480 + len(name)] = name
+    open(str(i), "wb").write(image)
 END
-done
 cp small 210
 run limited "$PLATTER" map 0
 is "$rc" 1 'a chain of 211'
@@ -220,7 +218,7 @@ for f in dir fifo socket /dev/tty; do
 	run limited "$PLATTER" convert -O raw evil out
 	is "$rc" 1 "a backing file $f"
 	is "$(wc -l <"$T/.err")" 1 "a backing file $f: one line: $err"
-	is "$(ls -A | grep -v "$known")" '' "a backing file $f: nothing is left"
+	is "$(left)" '' "a backing file $f: nothing is left"
 done
 
 done_testing
