@@ -26,6 +26,7 @@ static int copy_data(struct convert *c)
 	copy->progress = progress_new(args_progress(c->o), c->size);
 	rc = copy_run(copy, &err);
 	progress_free(copy->progress, rc == 0);
+	clearerr(stdout); /* lost progress is no failure of the work */
 	if (rc)
 		cmd_err(&err);
 	return rc ? 1 : 0;

@@ -171,7 +171,8 @@ static int make(const struct making *m, struct err *err)
 		print_keys(m, m->image.format->create_opts);
 		print_keys(m, m->image.protocol->create_opts);
 		putchar('\n');
-		fflush(stdout); /* the making may take its time */
+		fflush(stdout);	  /* the making may take its time */
+		clearerr(stdout); /* who lost this line has the image all the same */
 	}
 	if (stack_target_create(&c, &t, err))
 		return -1;

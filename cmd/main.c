@@ -4,10 +4,13 @@
 #include "cmd/cmd.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cmd/help.h"
 #include "cmd/suggest.h"
@@ -195,15 +198,40 @@ static int standard_options(int *argc, char ***argv)
 	return r;
 }
 
+/* The output is a pipe or socket that nobody reads any more. */
+static bool reader_left(void)
+{
+	struct pollfd p = {.fd = STDOUT_FILENO, .events = POLLOUT};
+
+	return poll(&p, 1, 0) == 1 && (p.revents & (POLLERR | POLLHUP));
+}
+
 /* Lost output is a failure: a full disk must not pass for success. */
 static int finish(int r)
 {
-	if (fflush(stdout) || ferror(stdout)) {
-		if (errno != EPIPE) /* a reader such as head has what it wants */
-			fprintf(stderr, "%s: cannot write to standard output: %m\n", cmd_name);
-		return r ? r : 1;
+	int num = fflush(stdout) ? errno : 0; /* 0: an earlier write failed, why is forgotten */
+
+	if (num == 0 && !ferror(stdout))
+		return r;
+	if (!reader_left()) /* one such as head has what it wants */
+		fprintf(stderr, "%s: cannot write to standard output%s%s\n", cmd_name,
+			num ? ": " : "", num ? strerror(num) : "");
+	return r ? r : 1;
+}
+
+/*
+ * A standard stream that we were started without must not become an image's descriptor:
+ * what is printed would go there. In its place comes one that fails as the closed one would.
+ */
+static void occupy_streams(void)
+{
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+		if (fcntl(fd, F_GETFD) >= 0 || errno != EBADF)
+			continue;
+		/* the lowest free number is fd */
+		if (open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) < 0)
+			_exit(1);
 	}
-	return r;
 }
 
 int main(int argc, char **argv)
@@ -217,6 +245,7 @@ int main(int argc, char **argv)
 		cmd_persona = PERSONA_QEMU_IMG;
 		cmd_name = "qemu-img";
 	}
+	occupy_streams();
 	signal(SIGPIPE, SIG_IGN);
 	r = argc > 0 ? standard_options(&argc, &argv) : -1;
 	if (r >= 0)
