@@ -332,13 +332,26 @@ static int check_off(const struct cache *c, uint64_t off, struct err *err)
 		       c->size);
 }
 
+/* What was cut off would read as zeros, and a table of zeros as an empty disk. */
+static int check_whole(const struct cache *c, uint64_t off, struct err *err)
+{
+	uint64_t size = blk_size(c->file);
+
+	if (off <= size && c->size <= size - off)
+		return 0;
+	return err_set(err, EINVAL,
+		       "Metadata at %#" PRIx64
+		       " (%u bytes) is beyond the end of the file (%" PRIu64 " bytes)",
+		       off, c->size, size);
+}
+
 void *cache_get(struct cache *c, uint64_t off, struct err *err)
 {
 	struct piece *p = hold(c, off);
 
 	if (p)
 		return bytes_of(c, p);
-	if (check_off(c, off, err) < 0)
+	if (check_off(c, off, err) < 0 || check_whole(c, off, err) < 0)
 		return NULL;
 	p = take(c, off, err);
 	if (!p)

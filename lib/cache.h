@@ -31,7 +31,8 @@ void cache_data_written(struct cache *c);
 /* Data lies in this file instead: it is what then is made stable. NULL ends it. */
 void cache_data_in(struct cache *c, struct blk *data);
 
-/* The piece at `off` (a multiple of size), read if need be; held until put. */
+/* The piece at `off` (a multiple of size), read if need be; held until put. All of it must
+ * be in the file. */
 void *cache_get(struct cache *c, uint64_t off, struct err *err);
 /* The same, all zeros and dirty, without reading. */
 void *cache_new_piece(struct cache *c, uint64_t off, struct err *err);

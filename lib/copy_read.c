@@ -39,6 +39,28 @@ static struct buffer *buffer_get(struct engine *e, struct err *err)
 	return b;
 }
 
+/*
+ * A grain that begins behind the end of its file would read as zeros, yet it says that it
+ * has data: the file was cut off. (The last grain of a file may be short, and so may an
+ * external data file.)
+ */
+static int check_there(const struct blk *layer, const struct extent *e, size_t n, uint64_t off,
+		       struct err *err)
+{
+	uint64_t host = e->host + (off - e->off), size;
+
+	if (!layer->ops->by_extent || !extent_plain(e) || e->home != layer->lower)
+		return 0;
+	size = blk_size(e->home);
+	if (host + n <= round_up(size, layer->grain))
+		return 0;
+	return err_set(err, EIO,
+		       "%s: its data at offset %" PRIu64
+		       " is beyond the end of the file (%" PRIu64
+		       " bytes); --salvage takes it for zeros",
+		       layer->name, MAX(host, round_up(size, layer->grain)), size);
+}
+
 /* What can be read of a bad range, a sector at a time; the rest becomes zeros. */
 static void salvage(struct copy_job *job, const struct segment *s)
 {
@@ -48,9 +70,14 @@ static void salvage(struct copy_job *job, const struct segment *s)
 	for (uint64_t done = 0; done < s->len;) {
 		size_t n = MIN(SALVAGE_UNIT - (s->from + done) % SALVAGE_UNIT, s->len - done);
 		struct err why;
+		int rc = check_there(from->layer[s->e.depth], &s->e, n, s->from + done, &why);
 
-		if (chain_read_extent(from, &s->e, at(job, s->off + done), n, s->from + done,
-				      &why)) {
+		if (rc)
+			n = s->len - done; /* and what follows is not there either */
+		else
+			rc = chain_read_extent(from, &s->e, at(job, s->off + done), n,
+					       s->from + done, &why);
+		if (rc) {
 			memset(at(job, s->off + done), 0, n);
 			if (o->unreadable)
 				o->unreadable(o->arg, s->off + done, n, &why);
@@ -62,9 +89,10 @@ static void salvage(struct copy_job *job, const struct segment *s)
 static int read_data(struct copy_job *job, const struct segment *s, struct err *err)
 {
 	const struct copy *o = job->engine->opt;
+	struct chain *from = o->source[s->source].chain;
 
-	if (chain_read_extent(o->source[s->source].chain, &s->e, at(job, s->off), s->len,
-			      s->from, err) == 0)
+	if (check_there(from->layer[s->e.depth], &s->e, s->len, s->from, err) == 0 &&
+	    chain_read_extent(from, &s->e, at(job, s->off), s->len, s->from, err) == 0)
 		return 0;
 	if (!o->salvage)
 		return err_prefix(err, "error while reading at byte %" PRIu64, s->off);
