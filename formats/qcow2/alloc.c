@@ -313,21 +313,26 @@ static bool touches(uint64_t off, uint64_t len, uint64_t table, uint64_t size)
 	return off < table + size && table < off + len;
 }
 
+const char *qcow2_overlaps(const struct qcow2 *q, uint64_t off, uint64_t len)
+{
+	if (off < q->cluster_size)
+		return "qcow2_header";
+	if (touches(off, len, q->h.l1_off, q->h.l1_size * UINT64_C(8)))
+		return "active L1 table";
+	if (touches(off, len, q->h.reftable_off, q->nreftable * 8))
+		return "refcount table";
+	if (q->snapshot_table_len &&
+	    touches(off, len, q->h.snapshots_off, q->snapshot_table_len))
+		return "snapshot table";
+	return NULL;
+}
+
 /* Refcounts that are too low would hand out what is in use: the last line of defence. */
 static int check_overlap(struct qcow2 *q, uint64_t off, uint64_t len, struct err *err)
 {
+	const char *what = qcow2_overlaps(q, off, len);
 	uint64_t cluster = q->cluster_size;
-	const char *what = NULL;
 
-	if (off < cluster)
-		what = "qcow2_header";
-	else if (touches(off, len, q->h.l1_off, q->h.l1_size * UINT64_C(8)))
-		what = "active L1 table";
-	else if (touches(off, len, q->h.reftable_off, q->nreftable * 8))
-		what = "refcount table";
-	else if (q->snapshot_table_len &&
-		 touches(off, len, q->h.snapshots_off, q->snapshot_table_len))
-		what = "snapshot table";
 	for (uint64_t i = 0; !what && i < q->h.l1_size; i++)
 		if (q->l1[i] && touches(off, len, q->l1[i] & QCOW2_OFF_MASK, cluster))
 			what = "active L2 table";
@@ -380,7 +385,7 @@ int qcow2_alloc(struct qcow2 *q, uint64_t want, bool whole, uint64_t *off, uint6
 	*off = cl << q->h.cluster_bits;
 	len = n << q->h.cluster_bits;
 	*fresh = *off >= q->fresh_off;
-	if (!*fresh && check_overlap(q, *off, len, err))
+	if (!(q->flags & IMAGE_NEW) && check_overlap(q, *off, len, err))
 		return -1;
 	if (qcow2_ref_change(q, cl, n, true, err))
 		return -1;

@@ -341,6 +341,10 @@ int qcow2_extent(struct blk *blk, uint64_t off, uint64_t len, struct extent *out
 		return err_set(err, EINVAL, "The image was opened for its metadata only");
 	pthread_mutex_lock(&q->lock);
 	rc = find_run(q, off, len, &r, err);
+	/* a broken table must not let the guest write over metadata: a claim sees that */
+	if (rc == 0 && (q->flags & IMAGE_WRITE) && r.flags == EXT_DATA && !qcow2_external(q) &&
+	    qcow2_overlaps(q, r.host, r.len))
+		r.flags |= EXT_SHARED;
 	pthread_mutex_unlock(&q->lock);
 	if (rc)
 		return -1;

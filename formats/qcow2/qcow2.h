@@ -323,6 +323,8 @@ int qcow2_alloc(struct qcow2 *q, uint64_t want, bool whole, uint64_t *off, uint6
  * the new refcount table that describe them: how the peer preallocates data.
  */
 int qcow2_alloc_area(struct qcow2 *q, uint64_t n, uint64_t *off, struct err *err);
+/* The name of the table of the header's that a place overlaps; NULL: none. */
+const char *qcow2_overlaps(const struct qcow2 *q, uint64_t off, uint64_t len);
 /* Room for n compressed bytes: after the last ones where they fit. */
 int qcow2_alloc_packed(struct qcow2 *q, uint32_t n, uint64_t *off, struct err *err);
 

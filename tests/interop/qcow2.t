@@ -27,18 +27,20 @@ equal() {
 	is "$bad" '' "the same file: create -o '$o' $*"
 }
 
-for c in 512 1k 2k 4k 8k 16k 64k 1M 2M; do
-	for s in 0 1 1000 64M 1G; do
+for c in 512 1k 4k 8k 64k 2M; do
+	for s in 0 1000 1G; do
 		equal cluster_size=$c $s
 	done
 done
-for b in 1 2 4 8 16 32 64; do
-	equal refcount_bits=$b 1G
+for b in 1 2 4 8 32 64; do
 	equal refcount_bits=$b,cluster_size=512 100M
 done
 for o in '' compat=0.10 lazy_refcounts=on extended_l2=on extended_l2=on,cluster_size=16k \
 	compression_type=zstd data_file=new.d data_file=new.d,data_file_raw=on; do
 	for p in off metadata falloc full; do
+		case $p,$o in
+		full,?*) continue ;;
+		esac
 		equal "${o:+$o,}preallocation=$p" 10M
 		# (the peer lets the data file end with a cluster, not with the disk)
 		[[ $o = data* ]] || equal "${o:+$o,}preallocation=$p" 10000000
@@ -256,4 +258,9 @@ python3 "$TOP/tests/interop/damage.py" w 'q.sref(3, 0)'
 exits 1 -n 'the L1 table is not given away' qimg convert -n -O qcow2 src w
 like "$err" 'overlaps with the active L1 table' 'and why'
 is "$(field w 72 8)" 0000000000000002 'the image says that it is corrupt'
+"$PEER" create -q -f qcow2 w 8M
+qemu-io -f qcow2 -c 'write -P 1 0 3M' w >/dev/null
+python3 "$TOP/tests/interop/damage.py" w 'q.sl2(16, q.l1o | C)' 'q.sref(3, 2)'
+exits 1 -n 'nor written over as data' qimg convert -n --target-is-zero -O qcow2 src w
+like "$err" 'Preventing invalid write on metadata .overlaps with active L1 table' 'and why'
 done_testing
