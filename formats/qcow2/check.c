@@ -14,6 +14,7 @@
 #include "lib/mem.h"
 
 enum {
+	SECTOR = 512,
 	LINES_MAX = 1000000,	   /* messages; more help nobody */
 	SNAPSHOT_HEAD = 40,	   /* fixed part of a snapshot table entry */
 	SNAPSHOT_EXTRA_MAX = 1024, /* the peer's limit */
@@ -212,7 +213,7 @@ int qcow2_check(struct image *image, struct check *c, struct err *err)
 
 	if (c->fix)
 		return err_set(err, ENOTSUP, "This version cannot repair qcow2 images");
-	k.file_size = blk_size(k.file);
+	k.file_size = round_up(blk_size(k.file), SECTOR); /* as the peer sees it */
 	k.cluster = q->cluster_size;
 	k.bits = q->h.cluster_bits;
 	k.nb_cl = div_up(k.file_size, k.cluster);

@@ -51,8 +51,10 @@ static int l1_entries(struct checker *k, void *arg, uint64_t first, const uint8_
 
 		if (off == 0)
 			continue;
-		if (check_disk_refcount(k, off >> k->bits, &count) &&
-		    (count == 1) != ((v & QCOW2_COPIED) != 0))
+		/* the peer, too, looks no further where it cannot tell */
+		if (!check_disk_refcount(k, off >> k->bits, &count))
+			continue;
+		if ((count == 1) != ((v & QCOW2_COPIED) != 0))
 			check_error(k,
 				    "ERROR OFLAG_COPIED L2 cluster: l1_index=%" PRIu64
 				    " l1_entry=%" PRIx64 " refcount=%" PRIu64,

@@ -198,16 +198,16 @@ static int slow_packed(struct checker *k, uint64_t v, uint64_t bitmap, unsigned 
 	return check_region(k, p.off, p.len, 1, 0, err);
 }
 
-static int slow_data(struct checker *k, uint64_t v, uint64_t off, uint64_t guest,
-		     struct err *err)
+static int slow_data(struct checker *k, uint64_t v, uint64_t bitmap, uint64_t off,
+		     uint64_t guest, struct err *err)
 {
-	bool zero = k->q->l2_entry == 8 && (v & QCOW2_ZERO);
+	bool empty = k->q->l2_entry == 8 ? v & QCOW2_ZERO : (uint32_t)bitmap == 0;
 
 	if (off & (k->cluster - 1))
 		check_error(k,
 			    "ERROR offset=%" PRIx64
 			    ": %s cluster is not properly aligned; L2 entry corrupted.",
-			    off, zero ? "Preallocated" : "Data");
+			    off, empty ? "Preallocated" : "Data");
 	if (!qcow2_external(k->q))
 		return check_region(k, off, k->cluster, 1,
 				    v & QCOW2_COPIED ? CELL_COPIED : CELL_SHARED, err);
@@ -256,7 +256,7 @@ int check_l2_slow(struct checker *k, const uint8_t *p, uint32_t index, struct l2
 				st->fragmented++;
 			follows = off + k->cluster;
 		}
-		if (slow_data(k, v, off, guest_off(k, index, i), err) < 0)
+		if (slow_data(k, v, bitmap, off, guest_off(k, index, i), err) < 0)
 			return -1;
 	}
 	return 0;

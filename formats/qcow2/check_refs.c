@@ -87,11 +87,12 @@ int check_reftable(struct checker *k, struct err *err)
 
 /* ---- refcounts on disk ------------------------------------------------------------ */
 
-/* The block of an index: an offset, UINT64_MAX for none; false: there is a wrong one. */
+/* The block of an index: an offset, UINT64_MAX for none; false: there is a wrong one, which
+ * no file can have. */
 static bool block_of(const struct checker *k, uint64_t i, uint64_t *off)
 {
 	*off = i < k->nreftable ? k->reftable[i] & REFTABLE_MASK : 0;
-	if (*off % k->cluster)
+	if (*off % k->cluster || *off > INT64_MAX)
 		return false;
 	if (*off == 0)
 		*off = UINT64_MAX;
