@@ -8,6 +8,9 @@ from data import Wrong, differ_at
 
 
 class Job:
+    """command() is its command line; check() raises Wrong if what ours made (the target
+    and what was printed) is not what the peer made."""
+
     on = None          # a file system to be mounted for it
     reads = False      # its output is what counts
     any_m = False
@@ -29,19 +32,18 @@ def peer_says(bench, *args):
     r = subprocess.run([bench.peer, *args], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                        text=True)
     if r.returncode:
-        raise Wrong(f"the peer's {args[0]} says: {r.stdout.strip()[-300:]}")
+        raise Wrong(f"the peer's {args[0]}: exit {r.returncode}: {r.stdout.strip()[-300:]}")
 
 
 class Convert(Job):
     rss_max = 128
 
     def __init__(self, name, what, must, source, fmt, options=(), on=None, smaller=False,
-                 must_zlib=None, original=None):
+                 must_zlib=None):
         super().__init__(name, what, must, must_zlib)
         self.source, self.fmt, self.options, self.on = source, fmt, list(options), on
         self.smaller = smaller
         self.needs = (source,)
-        self.original = original
 
     def source_format(self):
         return "raw" if self.source.endswith(".raw") else "qcow2"
@@ -52,15 +54,14 @@ class Convert(Job):
                 "-t", bench.args.cache, "-T", bench.args.src_cache, *self.options,
                 os.path.join(folder, self.source), target]
 
-    def check(self, bench, folder, outputs):
-        ours, peer = (os.path.join(folder, n + ".out") for n in ("ours", "peer"))
+    def check(self, bench, folder, ours, peer, *printed):
         if self.fmt == "raw":
             at = differ_at(ours, peer)
             if at is not None:
                 raise Wrong(f"the targets differ at {at:#x}")
             return
-        peer_says(bench, "check", "-q", "-f", "qcow2", ours)
-        peer_says(bench, "compare", "-q", "-f", "qcow2", "-F", self.source_format(), ours,
+        peer_says(bench, "check", "-f", "qcow2", ours)
+        peer_says(bench, "compare", "-f", "qcow2", "-F", self.source_format(), ours,
                   os.path.join(folder, self.source))
 
 
@@ -81,8 +82,8 @@ class Report(Job):
     def command(self, bench, folder, target):
         return [*self.line, os.path.join(folder, self.source)]
 
-    def check(self, bench, folder, outputs):
-        ours, peer = (json.loads(o) for o in outputs)
+    def check(self, bench, folder, target, expected, *printed):
+        ours, peer = (json.loads(o) for o in printed)
         if isinstance(peer, list):
             if len(ours) != len(peer):
                 raise Wrong(f"{len(ours)} entries, the peer has {len(peer)}")
@@ -100,7 +101,7 @@ class Compare(Job):
         return ["compare", "-f", "raw", "-F", "qcow2", *(os.path.join(folder, n)
                                                         for n in self.needs)]
 
-    def check(self, bench, folder, outputs):
+    def check(self, *made):
         pass  # the exit code says all
 
 
@@ -110,7 +111,7 @@ class ManyInfos(Job):
     def command(self, bench, folder, target):
         return [200, "info", "-f", "qcow2", os.path.join(folder, "small.qcow2")]
 
-    def check(self, bench, folder, outputs):
+    def check(self, *made):
         pass
 
 
@@ -161,6 +162,8 @@ jobs += [
     SameForAnyM("same-zstd", "same, with zstd", None, "disk.raw", "qcow2", ZSTD),
     SameForAnyM("same-repack", "same, compressed to compressed", None, "disk-zlib.qcow2",
                 "qcow2", ("-c",)),
+    SameForAnyM("same-xfs", "same, cloned on xfs", None, "disk.raw", "qcow2", on="xfs"),
+    SameForAnyM("same-btrfs", "same, cloned on btrfs", None, "disk.raw", "qcow2", on="btrfs"),
     SameForAnyM("same-chain", "same, from a chain", None, "chain.qcow2", "qcow2"),
     SameForAnyM("same-fragmented", "same, fragmented", None, "fragmented.qcow2", "qcow2"),
 ]
