@@ -29,10 +29,9 @@ def write_refcounts(f, total, first, cluster):
         f.write(one * min(per_block, total - i * per_block))
 
 
-def scattered(path, size, count, ntables, cluster=65536, sample=512, seed=1):
+def scattered(path, size, count, ntables, cluster=65536, seed=1):
     """`count` clusters at random guest places under `ntables` random L2 tables, and in
-    random order in the file. Only the first `sample` bytes of each have contents, so
-    that the file stays small."""
+    random order in the file. They are holes, so that the file stays small."""
     rnd = random.Random(seed)
     entries = cluster // 8
     l1_entries = (size // cluster + entries - 1) // entries
@@ -80,8 +79,4 @@ def scattered(path, size, count, ntables, cluster=65536, sample=512, seed=1):
                 at += 1
             f.seek(where[t] * cluster)
             f.write(table)
-        contents = rnd.randbytes(sample)
-        for h in range(data, data + count):
-            f.seek(h * cluster)
-            f.write(contents)
         f.truncate((data + count) * cluster)
