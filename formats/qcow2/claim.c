@@ -404,14 +404,34 @@ int qcow2_claim(struct blk *blk, struct claim *c, struct err *err)
 	return rc;
 }
 
+/* Zeros that the writer left out at the end of the file: it has to reach there before
+ * tables do. A new image is made as long as it must be when it is closed. */
+static int reach_end(struct qcow2 *q, const struct claim *c, struct err *err)
+{
+	struct blk *home = q->image.blk.lower;
+	uint32_t unit = qcow2_ext_l2(q) ? q->image.blk.part : q->cluster_size;
+
+	if (c->packed || qcow2_external(q) || (q->flags & IMAGE_NEW))
+		return 0;
+	for (size_t i = 0; i < c->nrun; i++) {
+		uint64_t end = round_up(c->run[i].host + c->run[i].len, unit);
+
+		if (c->run[i].fresh && blk_size(home) < end &&
+		    blk_pwrite(home, "", 1, end - 1, 0, err))
+			return -1;
+	}
+	return 0;
+}
+
 int qcow2_settle(struct blk *blk, struct claim *c, struct err *err)
 {
 	struct qcow2 *q = qcow2_of(blk);
 	struct pieces walk = {.q = q, .c = c};
 	struct piece p;
-	int rc = 0;
+	int rc;
 
 	pthread_mutex_lock(&q->lock);
+	rc = reach_end(q, c, err);
 	cache_data_written(q->l2_cache);
 	while (rc == 0 && next_piece(&walk, &p))
 		rc = settle_piece(q, &p, err);

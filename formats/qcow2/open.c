@@ -90,7 +90,9 @@ static void derive(struct qcow2 *q)
 	/* version 2 has no zero clusters: over a backing file zeros must be written */
 	if (h->version >= 3 || !h->backing_off)
 		blk->caps |= BLK_CAN_ZERO;
-	if ((q->flags & IMAGE_NEW) && !h->backing_off)
+	/* all of a raw data file is in the tables, whatever it was before: nobody knows here */
+	if ((q->flags & IMAGE_NEW) && !h->backing_off &&
+	    !(qcow2_external(q) && (h->autoclear & QCOW2_AUTOCLEAR_DATA_RAW)))
 		blk->caps |= BLK_ZERO_INIT;
 }
 

@@ -131,13 +131,25 @@ static int prealloc_area(struct qcow2 *q, uint64_t off, uint64_t end, enum blk_p
 	if (qcow2_alloc_area(q, n, &area, err))
 		return -1;
 	area_end = area + (n << q->h.cluster_bits);
-	if ((file->caps & BLK_CAN_GROW) &&
-	    (blk_resize(file, area, PREALLOC_OFF, err) || blk_resize(file, area_end, p, err)))
+	/* what lies behind the last cluster in use is nobody's; a device is as long as it is */
+	if (file->caps & BLK_CAN_GROW ? blk_resize(file, area, PREALLOC_OFF, err) ||
+						blk_resize(file, area_end, p, err)
+				      : blk_zero(file, area, area_end - area, 0, err))
 		return err_prefix(err, "Could not preallocate data");
 	/* the clusters of the old refcount table are to be had again */
 	if (qcow2_sync(q, false, err))
 		return -1;
 	return prealloc_range(q, off, end, &area, err);
+}
+
+/* The file has to be as long as the tables say. */
+static int reach_end(struct qcow2 *q, struct err *err)
+{
+	struct blk *file = q->image.blk.lower;
+
+	if (!(file->caps & BLK_CAN_GROW) || blk_size(file) >= q->file_end)
+		return 0;
+	return blk_resize(file, q->file_end, PREALLOC_OFF, err);
 }
 
 static int resize_held(struct qcow2 *q, uint64_t size, enum blk_prealloc p, struct err *err)
@@ -157,6 +169,8 @@ static int resize_held(struct qcow2 *q, uint64_t size, enum blk_prealloc p, stru
 
 		if (area ? prealloc_area(q, from, size, p, err)
 			 : prealloc_range(q, from, size, NULL, err))
+			return -1;
+		if (reach_end(q, err))
 			return -1;
 	}
 	q->h.size = size;
