@@ -123,7 +123,7 @@ static void expect_error(uint64_t off, const char *text)
 {
 	assert_int_equal(blk_extent(m.blk, off, 1, &m.e, &m.err), -1);
 	assert_int_equal(m.err.num, EIO);
-	assert_string_equal(m.err.text, text);
+	assert_non_null(strstr(m.err.text, text)); /* behind the file's name */
 }
 
 static void test_kinds(void **state)
