@@ -11,6 +11,7 @@
 
 #define ZERO_JOB_MAX (1ull << 30) /* zeros handed over at once: a cheap call for most */
 #define SCAN_UNIT    4096
+#define BUFFERS_MAX  (64u << 20)
 
 /* Where the walk through the sources is. */
 struct reader {
@@ -198,9 +199,19 @@ static bool clear_target(const struct copy *c, uint64_t total)
 	       blk_zero(&c->target->blk, 0, total, BLK_UNMAP | BLK_CHEAP, &ignored) == 0;
 }
 
-static uint32_t window_of(uint32_t grain)
+static uint32_t window_of(const struct engine *e)
 {
-	return grain >= COPY_WINDOW ? grain : COPY_WINDOW / grain * grain;
+	uint32_t want = e->clone || e->offload ? COPY_STRIDE : COPY_WINDOW;
+
+	return e->grain >= want ? e->grain : want / e->grain * e->grain;
+}
+
+/* Jobs under way: enough that no thread waits for the submitter, and a bound on memory. */
+static unsigned jobs_at_once(const struct engine *e)
+{
+	uint64_t each = (uint64_t)e->window * (e->opt->compress ? 2 : 1);
+
+	return (unsigned)MAX(MIN(2 * e->opt->threads + 4, BUFFERS_MAX / each), 2);
 }
 
 static void spare_free(struct engine *e)
@@ -229,7 +240,7 @@ static size_t scan_unit(uint64_t sparse)
 int copy_run(const struct copy *c, struct err *err)
 {
 	struct copy opt = *c;
-	struct engine e = {.opt = &opt, .top = c->target->layer[0], .clone = 1};
+	struct engine e = {.opt = &opt, .top = c->target->layer[0]};
 	struct reader r = {.e = &e};
 	struct pool *pool;
 	int rc;
@@ -241,15 +252,16 @@ int copy_run(const struct copy *c, struct err *err)
 		return 0;
 	e.direct = e.top->ops->pwrite != NULL;
 	e.grain = e.direct ? 1 : e.top->grain;
-	e.window = window_of(e.grain);
 	e.unit = scan_unit(c->sparse);
 	e.offload = c->offload;
+	e.clone = !c->compress && copy_host_probe(&e);
+	e.window = window_of(&e);
 	if (c->offload)
 		e.unit = 0;
 	if (!c->target_zero && !c->target_backed && c->target->n == 1 && c->sparse)
 		opt.target_zero = clear_target(c, e.total);
 	pthread_mutex_init(&e.lock, NULL);
-	pool = pool_new(c->threads, c->threads + 4, err);
+	pool = pool_new(c->threads, jobs_at_once(&e), err);
 	rc = pool ? submit_all(&e, &r, pool, err) : -1;
 	pool_free(pool);
 	walk_free(r.walk);

@@ -89,15 +89,46 @@ static bool reach(struct blk *home, uint64_t end)
 	       blk_zero(home, size, end - size, BLK_UNMAP | BLK_CHEAP, &ignored) == 0;
 }
 
+static int any_fd(struct blk *blk)
+{
+	uint64_t base;
+	int fd = -1;
+
+	for (; blk && fd < 0; blk = blk->lower)
+		fd = blk_fd(blk, &base);
+	return fd;
+}
+
+/* A request that no file system can fulfil tells by its error whether it knows the call. */
+bool copy_host_probe(const struct engine *e)
+{
+	int to = any_fd(e->direct ? &e->opt->target->blk : e->top);
+
+	for (unsigned i = 0; i < e->opt->nsource; i++) {
+		int from = any_fd(e->opt->source[i].chain->layer[0]);
+
+		if (from >= 0 && to >= 0 && !share(from, 1, to, 1, 1) && errno == EINVAL)
+			return true;
+	}
+	return false;
+}
+
 bool copy_host_can(const struct copy_job *job)
 {
-	if (!__atomic_load_n(&job->engine->offload, __ATOMIC_RELAXED) ||
-	    job->engine->opt->compress)
+	const struct engine *e = job->engine;
+
+	if (e->opt->compress || e->opt->salvage ||
+	    (!__atomic_load_n(&e->offload, __ATOMIC_RELAXED) &&
+	     !__atomic_load_n(&e->clone, __ATOMIC_RELAXED)))
 		return false;
 	for (size_t i = 0; i < job->nseg; i++) {
+		const struct segment *s = &job->seg[i];
 		uint64_t host;
 
-		if (source_fd(&job->seg[i], job->seg[i].off, &host) < 0)
+		if (s->kind == SEG_ZERO ||
+		    (s->kind == SEG_KEEP && (s->off | s->len) % e->grain == 0))
+			continue;
+		if (source_fd(s, s->off, &host) < 0)
 			return false;
 	}
 	return true;
@@ -112,18 +143,19 @@ int copy_host_move(struct copy_job *job, const struct write *w)
 	if (!__atomic_load_n(&e->clone, __ATOMIC_RELAXED) &&
 	    !__atomic_load_n(&e->offload, __ATOMIC_RELAXED))
 		return 0;
-	if (w->bytes < job->buf->data || w->bytes >= job->buf->data + job->len)
+	if (w->bytes)
 		return 0; /* a packed stream */
 	to = blk_fd(w->home, &base);
 	if (to < 0 || !reach(w->home, w->host + w->len))
 		return 0;
 	for (size_t i = 0; i < job->nseg; i++) {
 		const struct segment *s = &job->seg[i];
-		uint64_t from = MAX(s->off, w->off),
-			 end = MIN(s->off + s->len, w->off + w->len);
+		uint64_t from = MAX(s->off, w->off);
+		uint64_t end = MIN(s->off + s->len, w->off + w->len);
 
-		if (from < end &&
-		    !move_part(e, s, from, end - from, to, base + w->host + (from - w->off)))
+		if (from >= end || (s->kind == SEG_ZERO && w->fresh))
+			continue;
+		if (!move_part(e, s, from, end - from, to, base + w->host + (from - w->off)))
 			return 0; /* all of it is written from the buffer then */
 	}
 	return 1;

@@ -9,8 +9,10 @@
 #include "lib/copy.h"
 #include "lib/pool.h"
 
-#define COPY_WINDOW                                                                            \
-	(512u << 10) /* fits a second-level cache: read, scan and write from there */
+/* Fits a second-level cache: data is read, scanned and written from there. */
+#define COPY_WINDOW (512u << 10)
+/* Where the kernel moves the data: fewer calls. */
+#define COPY_STRIDE (4u << 20)
 
 struct engine {
 	const struct copy *opt;
@@ -55,7 +57,7 @@ struct write {
 	struct blk *home;
 	uint64_t off; /* in the target; its data is buf + off - job->off */
 	uint64_t host, len;
-	const uint8_t *bytes;
+	const uint8_t *bytes; /* of a packed stream; NULL: in the job's buf */
 	bool fresh;
 };
 
@@ -65,7 +67,7 @@ struct copy_job {
 	uint64_t off, len;
 	struct segment *seg;
 	size_t nseg, seg_room;
-	bool unread; /* nothing is in buf: the kernel is to move it */
+	bool unread; /* buf does not hold it: the kernel is to move it */
 	struct buffer *buf, *packed;
 	uint32_t *packed_len; /* of each grain; 0: not packed */
 	struct out *run;      /* at scan units */
@@ -97,7 +99,9 @@ int copy_room(void *array, size_t *room, size_t n, size_t row, struct err *err);
 int copy_job_read(struct copy_job *job, struct err *err);
 /* read + scan (+ pack): copy_read.c */
 int copy_job_run(struct pool_job *job, struct err *err);
-/* Is all of it data in plain places of local files? copy_host.c */
+/* Can blocks of the sources be shared with the target? copy_host.c */
+bool copy_host_probe(const struct engine *e);
+/* Is all of it in plain places of local files, so that the kernel may move it? */
 bool copy_host_can(const struct copy_job *job);
 /* Lets the kernel move the write's bytes; 1 done, 0 it cannot, write them. copy_host.c */
 int copy_host_move(struct copy_job *job, const struct write *w);

@@ -11,6 +11,7 @@
 #include "lib/zero.h"
 
 #define SALVAGE_UNIT 512
+#define PEEK	     (256u << 10) /* read at a time only to look for zeros: stays in the cache */
 
 static uint8_t *at(struct copy_job *job, uint64_t off)
 {
@@ -186,25 +187,59 @@ static int add_run(struct copy_job *j, enum out_kind kind, uint64_t off, uint64_
 	return add_out(&j->run, &j->nrun, &j->run_room, kind, off, len, err);
 }
 
-/* Runs of data and zeros; zeros shorter than -S count as data, unless the window's edge
- * cuts them. */
+/* Runs of data and zeros in `n` bytes that belong at `off`; zeros shorter than -S count
+ * as data, unless the end of what is looked at cuts them. */
+static int scan_bytes(struct copy_job *job, const uint8_t *bytes, uint64_t off, size_t n,
+		      struct err *err)
+{
+	const struct engine *e = job->engine;
+
+	for (size_t at_ = 0; at_ < n;) {
+		bool zero;
+		size_t len = zero_run(bytes + at_, n - at_, e->unit, &zero);
+		bool edge = at_ == 0 || at_ + len == n;
+
+		if (zero && len < e->opt->sparse && !edge)
+			zero = false;
+		if (add_run(job, zero ? OUT_ZERO : OUT_DATA, off + at_, len, err))
+			return -1;
+		at_ += len;
+	}
+	return 0;
+}
+
+/* Looks at data that the kernel is to move, without keeping it. */
+static int peek(struct copy_job *job, const struct segment *s, struct err *err)
+{
+	struct chain *from = job->engine->opt->source[s->source].chain;
+
+	for (uint64_t done = 0; done < s->len;) {
+		size_t n = MIN(PEEK, s->len - done);
+
+		if (chain_read_extent(from, &s->e, job->buf->data, n, s->from + done, err))
+			return err_prefix(err, "error while reading at byte %" PRIu64,
+					  s->off + done);
+		if (scan_bytes(job, job->buf->data, s->off + done, n, err))
+			return -1;
+		done += n;
+	}
+	return 0;
+}
+
 static int scan(struct copy_job *job, struct err *err)
 {
 	const struct engine *e = job->engine;
-	uint64_t end = job->off + job->len;
 
 	if (!e->unit)
 		return add_run(job, OUT_DATA, job->off, job->len, err);
-	for (uint64_t off = job->off; off < end;) {
-		bool zero;
-		size_t n = zero_run(at(job, off), end - off, e->unit, &zero);
-		bool edge = off == job->off || off + n == end;
+	if (!job->unread)
+		return scan_bytes(job, job->buf->data, job->off, job->len, err);
+	for (size_t i = 0; i < job->nseg; i++) {
+		const struct segment *s = &job->seg[i];
 
-		if (zero && n < e->opt->sparse && !edge)
-			zero = false;
-		if (add_run(job, zero ? OUT_ZERO : OUT_DATA, off, n, err))
+		if (s->kind == SEG_DATA ? peek(job, s, err)
+					: add_run(job, OUT_ZERO, s->off, s->len, err))
 			return -1;
-		off += n;
 	}
 	return 0;
 }
@@ -305,7 +340,7 @@ int copy_job_run(struct pool_job *pool, struct err *err)
 		if (!job->packed_len)
 			return err_nomem(err, grains * sizeof(*job->packed_len), "lengths");
 	}
-	job->unread = e->opt->offload && copy_host_can(job);
+	job->unread = copy_host_can(job);
 	if ((!job->unread && copy_job_read(job, err)) || scan(job, err) || plan(job, err))
 		return -1;
 	return e->opt->compress ? pack(job, err) : 0;

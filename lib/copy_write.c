@@ -111,8 +111,7 @@ static int place_anew(struct copy_job *job, uint64_t off, uint64_t len, struct e
 		return -1;
 	for (size_t i = 0; i < c->nrun; i++) {
 		const struct claim_run *r = &c->run[i];
-		struct write w = {c->home, r->off, r->host, r->len, bytes_at(job, r->off),
-				  r->fresh};
+		struct write w = {c->home, r->off, r->host, r->len, NULL, r->fresh};
 
 		if (add_write(job, &w, err))
 			return -1;
@@ -133,7 +132,7 @@ static int place_data(struct copy_job *job, uint64_t off, uint64_t len, struct e
 			return -1;
 		n = MIN(x.len, len);
 		if (x.flags == EXT_DATA && x.home) {
-			struct write w = {x.home, off, x.host, n, bytes_at(job, off), false};
+			struct write w = {x.home, off, x.host, n, NULL, false};
 
 			if (add_write(job, &w, err))
 				return -1;
@@ -205,8 +204,7 @@ static int place_one(struct copy_job *job, const struct out *o, struct err *err)
 	if (o->kind == OUT_ZERO)
 		return place_zeros(job, o, err);
 	if (e->direct) {
-		struct write w = {&e->opt->target->blk,	 o->off, o->off, o->len,
-				  bytes_at(job, o->off), false};
+		struct write w = {&e->opt->target->blk, o->off, o->off, o->len, NULL, false};
 
 		return add_write(job, &w, err);
 	}
@@ -239,7 +237,7 @@ static int write_fresh(struct copy_job *job, const struct write *w, struct err *
 
 		if (r->kind == OUT_ZERO || from >= to)
 			continue;
-		if (blk_pwrite(w->home, w->bytes + (from - w->off), to - from,
+		if (blk_pwrite(w->home, bytes_at(job, from), to - from,
 			       w->host + (from - w->off), 0, err))
 			return -1;
 	}
@@ -252,9 +250,10 @@ static int write_one(struct copy_job *job, const struct write *w, struct err *er
 		return 0;
 	if (job->unread && copy_job_read(job, err))
 		return -1;
-	if (w->fresh && job->engine->unit)
+	if (w->fresh && job->engine->unit && !w->bytes)
 		return write_fresh(job, w, err);
-	return blk_pwrite(w->home, w->bytes, w->len, w->host, 0, err);
+	return blk_pwrite(w->home, w->bytes ? w->bytes : bytes_at(job, w->off), w->len, w->host,
+			  0, err);
 }
 
 static int job_finish(struct pool_job *pool, struct err *err)

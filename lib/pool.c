@@ -15,6 +15,7 @@ struct pool {
 	pthread_cond_t space; /* the submitter waits for room or for the end */
 	pthread_t *thread;
 	unsigned nthread, window, busy;
+	unsigned low; /* the submitter sleeps until so few are under way: fewer wake-ups */
 	bool quit, failed, committing;
 	struct pool_job *to_run, **run_tail, *ran, *to_finish;
 	unsigned long long next_ticket, next_commit;
@@ -43,8 +44,8 @@ static void retire(struct pool *p, struct pool_job *job)
 	pthread_mutex_unlock(&p->lock);
 	job->steps->done(job);
 	pthread_mutex_lock(&p->lock);
-	p->busy--;
-	pthread_cond_signal(&p->space);
+	if (--p->busy <= p->low)
+		pthread_cond_signal(&p->space);
 }
 
 static void insert_ran(struct pool *p, struct pool_job *job)
@@ -177,8 +178,11 @@ int pool_submit(struct pool *p, struct pool_job *job, struct err *err)
 	int rc;
 
 	pthread_mutex_lock(&p->lock);
-	while (p->busy >= p->window && p->nthread)
-		pthread_cond_wait(&p->space, &p->lock);
+	if (p->busy >= p->window && p->nthread) {
+		p->low = p->window > p->nthread + 1 ? p->nthread + 1 : p->window - 1;
+		while (p->busy > p->low)
+			pthread_cond_wait(&p->space, &p->lock);
+	}
 	job->ticket = p->next_ticket++;
 	job->next = NULL;
 	p->busy++;
@@ -199,6 +203,7 @@ int pool_drain(struct pool *p, struct err *err)
 	int rc;
 
 	pthread_mutex_lock(&p->lock);
+	p->low = 0;
 	while (p->busy > 0)
 		pthread_cond_wait(&p->space, &p->lock);
 	rc = failure(p, err);
@@ -219,6 +224,7 @@ void pool_free(struct pool *p)
 		record_failure(p, 0, &ignored);
 		pthread_cond_broadcast(&p->work);
 	}
+	p->low = 0;
 	while (p->busy > 0)
 		pthread_cond_wait(&p->space, &p->lock);
 	p->quit = true;
