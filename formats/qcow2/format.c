@@ -20,6 +20,7 @@ const struct format format_qcow2 = {
 	.summary = "QEMU's image format: snapshots, backing files, compression",
 	.extensions = extensions,
 	.caps = FORMAT_CREATE | FORMAT_WRITE | FORMAT_BACKING | FORMAT_PACK,
+	.open_opts = qcow2_open_opts,
 	.create_opts = qcow2_create_opts,
 	.probe = qcow2_probe,
 	.open = qcow2_open,

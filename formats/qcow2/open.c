@@ -14,8 +14,7 @@
 #include "lib/bytes.h"
 #include "lib/mem.h"
 
-#define L2_CACHE_MAX  (32u << 20) /* bytes: 256 GiB of guest with 64 KiB clusters */
-#define REF_CACHE_MAX (4u << 20)
+#define PIECES_MAX (1u << 20) /* of a cache; more only take time to look up */
 
 static int read_header(struct qcow2 *q, struct err *err)
 {
@@ -124,16 +123,24 @@ static int load_l1(struct qcow2 *q, struct err *err)
 	return 0;
 }
 
+/* With few pieces a walk would read tables again and again. */
+static unsigned pieces(uint64_t bytes, uint32_t size)
+{
+	return (unsigned)MIN(MAX(bytes / size, 8), PIECES_MAX);
+}
+
 static int make_caches(struct qcow2 *q, struct err *err)
 {
 	uint32_t size = q->cluster_size;
 
-	q->l2_cache = cache_new(q->image.blk.lower, size, MAX(L2_CACHE_MAX / size, 8), err);
+	q->l2_cache = cache_new(q->image.blk.lower, size, pieces(q->tuning.l2_cache, size),
+				err);
 	if (!q->l2_cache)
 		return -1;
 	if (!(q->flags & (IMAGE_WRITE | IMAGE_CHECK)))
 		return 0;
-	q->ref_cache = cache_new(q->image.blk.lower, size, MAX(REF_CACHE_MAX / size, 4), err);
+	q->ref_cache = cache_new(q->image.blk.lower, size, pieces(q->tuning.ref_cache, size),
+				 err);
 	return q->ref_cache ? 0 : -1;
 }
 
@@ -173,7 +180,6 @@ int qcow2_open(struct blk *lower, const struct opts *opts, unsigned flags, struc
 	struct qcow2 *q = calloc(1, sizeof(*q));
 	struct err later;
 
-	(void)opts;
 	if (!q)
 		return err_nomem(err, sizeof(*q), "an image");
 	if (blk_init(&q->image.blk, &qcow2_ops, lower->name, err)) {
@@ -186,7 +192,8 @@ int qcow2_open(struct blk *lower, const struct opts *opts, unsigned flags, struc
 	q->file_size = blk_size(lower);
 	pthread_mutex_init(&q->lock, NULL);
 	q->lock_made = true;
-	if (read_header(q, err) || check_purpose(q, err))
+	if (read_header(q, err) || check_purpose(q, err) ||
+	    qcow2_tuning(opts, &q->h, &q->tuning, err))
 		goto fail;
 	derive(q);
 	name_files(q);

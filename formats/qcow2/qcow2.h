@@ -144,9 +144,16 @@ struct qcow2_freed {
 	bool punch;	   /* a discard: give the space back to the file system, too */
 };
 
+/* How an image is used, not what it is. */
+struct qcow2_tuning {
+	uint64_t l2_cache, ref_cache; /* bytes at most */
+	bool lazy;
+};
+
 struct qcow2 {
 	struct image image; /* first */
-	unsigned flags;	    /* IMAGE_* of the open */
+	struct qcow2_tuning tuning;
+	unsigned flags; /* IMAGE_* of the open */
 	struct qcow2_header h;
 	struct qcow2_extra extra;
 	uint64_t file_size; /* of the image file when opened */
@@ -357,7 +364,10 @@ struct qcow2_settings {
 	enum blk_prealloc prealloc;
 };
 
-extern const struct opt qcow2_create_opts[];
+extern const struct opt qcow2_open_opts[], qcow2_create_opts[];
+/* o may be NULL: all as by default. */
+int qcow2_tuning(const struct opts *o, const struct qcow2_header *h, struct qcow2_tuning *t,
+		 struct err *err);
 /* Bad values and bad combinations, in the peer's words. */
 int qcow2_settings(const struct opts *opts, struct qcow2_settings *s, struct err *err);
 /* The same and the size, which becomes whole sectors. */

@@ -66,7 +66,7 @@ int qcow2_start(struct qcow2 *q, struct err *err)
 	/* Bitmaps have to follow every write while the bit is set. We do not record writes
 	 * in them, so we say so: without the bit QEMU takes them as inconsistent. */
 	h->autoclear &= ~(uint64_t)QCOW2_AUTOCLEAR_BITMAPS;
-	if ((h->compat & QCOW2_COMPAT_LAZY) && !(q->flags & IMAGE_NEW))
+	if (q->tuning.lazy && !(q->flags & IMAGE_NEW))
 		h->incompat |= QCOW2_INCOMPAT_DIRTY;
 	if (old.autoclear != h->autoclear || old.incompat != h->incompat) {
 		if (qcow2_header_update(q, err) || blk_flush(q->image.blk.lower, err)) {
