@@ -126,7 +126,7 @@ static int load_l1(struct qcow2 *q, struct err *err)
 /* With few pieces a walk would read tables again and again. */
 static unsigned pieces(uint64_t bytes, uint32_t size)
 {
-	return (unsigned)MIN(MAX(bytes / size, 8), PIECES_MAX);
+	return (unsigned)MIN(MAX(bytes / size, 4), PIECES_MAX);
 }
 
 static int make_caches(struct qcow2 *q, struct err *err)
@@ -193,7 +193,7 @@ int qcow2_open(struct blk *lower, const struct opts *opts, unsigned flags, struc
 	pthread_mutex_init(&q->lock, NULL);
 	q->lock_made = true;
 	if (read_header(q, err) || check_purpose(q, err) ||
-	    qcow2_tuning(opts, &q->h, &q->tuning, err))
+	    qcow2_tuning(opts, &q->h, flags & IMAGE_WRITE, &q->tuning, err))
 		goto fail;
 	derive(q);
 	name_files(q);

@@ -13,7 +13,10 @@
 /* The largest disk that QEMU's block layer takes. */
 #define DISK_MAX (INT64_MAX & ~((INT64_C(1) << 30) - 1))
 
-#define L2_CACHE_DEFAULT  (UINT64_C(32) << 20) /* 256 GiB of guest with 64 KiB clusters */
+/* 256 GiB of guest with 64 KiB clusters. What is only read may be one of 200 backing files,
+ * and is mostly read from front to back: there a little is enough. */
+#define L2_CACHE_DEFAULT  (UINT64_C(32) << 20)
+#define L2_CACHE_READER	  (UINT64_C(2) << 20)
 #define REF_CACHE_DEFAULT (UINT64_C(4) << 20)
 
 const struct opt qcow2_open_opts[] = {
@@ -63,10 +66,10 @@ static int cache_sizes(const struct opts *o, struct qcow2_tuning *t, struct err 
 	return 0;
 }
 
-int qcow2_tuning(const struct opts *o, const struct qcow2_header *h, struct qcow2_tuning *t,
-		 struct err *err)
+int qcow2_tuning(const struct opts *o, const struct qcow2_header *h, bool write,
+		 struct qcow2_tuning *t, struct err *err)
 {
-	t->l2_cache = L2_CACHE_DEFAULT;
+	t->l2_cache = write ? L2_CACHE_DEFAULT : L2_CACHE_READER;
 	t->ref_cache = REF_CACHE_DEFAULT;
 	t->lazy = h->compat & QCOW2_COMPAT_LAZY;
 	if (!o)

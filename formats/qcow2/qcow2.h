@@ -366,8 +366,8 @@ struct qcow2_settings {
 
 extern const struct opt qcow2_open_opts[], qcow2_create_opts[];
 /* o may be NULL: all as by default. */
-int qcow2_tuning(const struct opts *o, const struct qcow2_header *h, struct qcow2_tuning *t,
-		 struct err *err);
+int qcow2_tuning(const struct opts *o, const struct qcow2_header *h, bool write,
+		 struct qcow2_tuning *t, struct err *err);
 /* Bad values and bad combinations, in the peer's words. */
 int qcow2_settings(const struct opts *opts, struct qcow2_settings *s, struct err *err);
 /* The same and the size, which becomes whole sectors. */
