@@ -93,6 +93,10 @@ static int prepare_new(struct convert *c)
 	clash = check_new(c);
 	if (clash)
 		cmd_error("%s", clash);
+	if (!clash && newimage_not_below(n, &err)) {
+		cmd_err(&err);
+		return 1;
+	}
 	return clash || args_cache(target_cache(c->o), "cache") ? 1 : 0;
 }
 

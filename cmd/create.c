@@ -95,24 +95,18 @@ static int check_backing(struct making *m, bool unsafe, struct err *err)
 
 	if (!backing)
 		return 0;
-	if (strcmp(backing, m->image.name) == 0)
-		goto same;
+	if (newimage_not_below(&m->image, err))
+		return -1;
 	if (!backing[0])
 		return err_set(err, EINVAL, "Expected backing file name, got empty string");
 	path = location_relative(m->image.name, backing, err);
 	if (!path)
 		return -1;
-	if (newimage_same(path, m->image.name))
-		goto same;
 	if (!unsafe)
 		return open_backing(m, path, err);
 	if (!opts_has(m->image.keys, "backing_fmt"))
 		return err_set(err, EINVAL, "Backing file specified without backing format");
 	return 0;
-same:
-	return err_set(err, EINVAL,
-		       "Error: Trying to create an image with the same filename as the "
-		       "backing file");
 }
 
 /* A value as one would have to type it again. */

@@ -105,6 +105,25 @@ bool newimage_same(const char *a, const char *b)
 				     sa.st_dev == sb.st_dev && sa.st_ino == sb.st_ino);
 }
 
+int newimage_not_below(const struct newimage *n, struct err *err)
+{
+	const char *backing = opts_get(n->keys, "backing_file");
+	AUTO_FREE char *path = NULL;
+
+	if (!backing)
+		return 0;
+	if (strcmp(backing, n->name) && backing[0]) {
+		path = location_relative(n->name, backing, err);
+		if (!path)
+			return -1;
+	}
+	if (strcmp(backing, n->name) && !(path && newimage_same(path, n->name)))
+		return 0;
+	return err_set(err, EINVAL,
+		       "Error: Trying to create an image with the same filename as the "
+		       "backing file");
+}
+
 /* A data file is emptied: it must not be another file of the image. */
 static int check_data_file(const struct newimage *n, struct err *err)
 {

@@ -29,6 +29,8 @@ const struct opt *newimage_row(const struct newimage *n, const char *key);
 bool newimage_same(const char *a, const char *b);
 /* Each key must be known and each value of its row's type. */
 int newimage_check(const struct newimage *n, struct err *err);
+/* The image must not be its own backing file: it would be emptied. */
+int newimage_not_below(const struct newimage *n, struct err *err);
 /* Adds the backing file and its format (each may be NULL) to the keys. Then a data file
  * must be neither that nor the image. */
 int newimage_backing(const struct newimage *n, const char *file, const char *format,

@@ -1,4 +1,5 @@
 #!/bin/bash
+# shellcheck disable=SC2086
 # A convert that is ended by a signal: its exit status says so, and it leaves nothing under
 # the name nor beside it; an image that is written in place stays sound.
 if [ -z "${IN_NAMESPACE:-}" ]; then
@@ -7,7 +8,6 @@ if [ -z "${IN_NAMESPACE:-}" ]; then
 	[ "$(id -u)" = 0 ] || how=-Urm
 	unshare $how true 2>/dev/null && IN_NAMESPACE=1 exec unshare $how bash "$0"
 fi
-# shellcheck disable=SC2086
 . "${0%/*}/../tap.sh"
 
 head -c 3M /dev/urandom >disk
