@@ -68,12 +68,19 @@ same_output map --output=json 'json:{"driver":"null-co","read-zeroes":true,"size
 # A terminal.
 run python3 -c '
 import os, pty, subprocess, sys
-m, s = pty.openpty()
+try:
+    m, s = pty.openpty()
+except OSError:
+    sys.exit(77)
 r = subprocess.run([sys.argv[1], "info", os.ttyname(s)], capture_output=True, timeout=20)
 sys.stdout.write(r.stderr.decode().replace(os.ttyname(s), "TTY"))
 sys.exit(r.returncode)' "$QIMG"
-is "$rc $out" "1 qemu-img: Could not open 'TTY': 'file' driver requires 'TTY' to be a regular file, not a terminal" \
-	'a terminal is refused'
+if [ "$rc" = 77 ]; then
+	skip 1 'no terminals here (/dev/pts)'
+else
+	is "$rc $out" "1 qemu-img: Could not open 'TTY': 'file' driver requires 'TTY' to be a regular file, not a terminal" \
+		'a terminal is refused'
+fi
 
 need_loop
 for sector in 512 4096; do
