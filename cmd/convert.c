@@ -82,6 +82,7 @@ static int take_sparse(struct convert *c)
 	const char *text = opts_get(c->o, "sparse-size");
 
 	c->copy.sparse = SPARSE;
+	c->copy.sparse_exact = text;
 	if (!text)
 		return 0;
 	if (args_bytes(text, "buffer size for sparse output", &c->copy.sparse))

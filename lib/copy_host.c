@@ -79,14 +79,14 @@ static bool move_part(struct engine *e, const struct segment *s, uint64_t off, u
 	return false;
 }
 
-/* The kernel grows the file, not the blk: that must know how far the file reaches. */
+/* The kernel grows the file, not the blk: that must know how far the file reaches. Only
+ * the last byte is touched: what is before the job's own may be another's, just moved. */
 static bool reach(struct blk *home, uint64_t end)
 {
-	uint64_t size = blk_size(home);
 	struct err ignored;
 
-	return end <= size ||
-	       blk_zero(home, size, end - size, BLK_UNMAP | BLK_CHEAP, &ignored) == 0;
+	return end <= blk_size(home) ||
+	       blk_zero(home, end - 1, 1, BLK_UNMAP | BLK_CHEAP, &ignored) == 0;
 }
 
 static int any_fd(struct blk *blk)

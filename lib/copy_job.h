@@ -13,6 +13,10 @@
 #define COPY_WINDOW (512u << 10)
 /* Where the kernel moves the data: fewer calls. */
 #define COPY_STRIDE (4u << 20)
+/* Zeros in blocks that the target shares with the source cost no room. Unless -S asks for
+ * them they are looked for in whole pieces only, so that the rest need not be read. */
+#define COPY_PIECE  (64u << 10)
+#define COPY_SAMPLE 64 /* bytes of a piece that mostly show that it is not zero */
 
 struct engine {
 	const struct copy *opt;

@@ -208,22 +208,60 @@ static int scan_bytes(struct copy_job *job, const uint8_t *bytes, uint64_t off, 
 	return 0;
 }
 
-/* Looks at data that the kernel is to move, without keeping it. */
-static int peek(struct copy_job *job, const struct segment *s, struct err *err)
+static int look(struct copy_job *job, const struct segment *s, uint64_t off, size_t n,
+		struct err *err)
 {
 	struct chain *from = job->engine->opt->source[s->source].chain;
 
-	for (uint64_t done = 0; done < s->len;) {
-		size_t n = MIN(PEEK, s->len - done);
+	if (chain_read_extent(from, &s->e, job->buf->data, n, s->from + (off - s->off), err))
+		return err_prefix(err, "error while reading at byte %" PRIu64, off);
+	return 0;
+}
 
-		if (chain_read_extent(from, &s->e, job->buf->data, n, s->from + done, err))
-			return err_prefix(err, "error while reading at byte %" PRIu64,
-					  s->off + done);
-		if (scan_bytes(job, job->buf->data, s->off + done, n, err))
+/* Looks at data that the kernel is to move, without keeping it. */
+static int peek(struct copy_job *job, const struct segment *s, struct err *err)
+{
+	for (uint64_t off = s->off; off < s->off + s->len;) {
+		size_t n = MIN(PEEK, s->off + s->len - off);
+
+		if (look(job, s, off, n, err) || scan_bytes(job, job->buf->data, off, n, err))
 			return -1;
-		done += n;
+		off += n;
 	}
 	return 0;
+}
+
+/* The same in pieces: a sample mostly tells that one is data. */
+static int peek_pieces(struct copy_job *job, const struct segment *s, struct err *err)
+{
+	uint32_t piece = MAX(COPY_PIECE, job->engine->grain);
+
+	for (uint64_t off = s->off; off < s->off + s->len;) {
+		size_t n = MIN(piece - off % piece, s->off + s->len - off);
+		size_t sample = MIN(n, COPY_SAMPLE);
+		bool zero;
+
+		if (look(job, s, off, sample, err))
+			return -1;
+		zero = zero_is(job->buf->data, sample);
+		if (zero && look(job, s, off, n, err))
+			return -1;
+		zero = zero && n >= job->engine->opt->sparse && zero_is(job->buf->data, n);
+		if (add_run(job, zero ? OUT_ZERO : OUT_DATA, off, n, err))
+			return -1;
+		off += n;
+	}
+	return 0;
+}
+
+static int peek_segment(struct copy_job *job, const struct segment *s, struct err *err)
+{
+	if (s->kind != SEG_DATA)
+		return add_run(job, OUT_ZERO, s->off, s->len, err);
+	if (job->engine->opt->sparse_exact ||
+	    !__atomic_load_n(&job->engine->clone, __ATOMIC_RELAXED))
+		return peek(job, s, err);
+	return peek_pieces(job, s, err);
 }
 
 static int scan(struct copy_job *job, struct err *err)
@@ -234,13 +272,9 @@ static int scan(struct copy_job *job, struct err *err)
 		return add_run(job, OUT_DATA, job->off, job->len, err);
 	if (!job->unread)
 		return scan_bytes(job, job->buf->data, job->off, job->len, err);
-	for (size_t i = 0; i < job->nseg; i++) {
-		const struct segment *s = &job->seg[i];
-
-		if (s->kind == SEG_DATA ? peek(job, s, err)
-					: add_run(job, OUT_ZERO, s->off, s->len, err))
+	for (size_t i = 0; i < job->nseg; i++)
+		if (peek_segment(job, &job->seg[i], err))
 			return -1;
-	}
 	return 0;
 }
 
