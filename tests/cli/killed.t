@@ -20,8 +20,9 @@ cleanup() {
 # open_by PID FILE: it has FILE open
 open_by() { readlink "/proc/$1/fd"/* 2>/dev/null | grep -qF -- "$2"; }
 
-# ended SIGNAL CMD...: at work on `disk` and a target, slow enough for that; $rc is its
-# exit status as a shell sees it
+# ended SIGNAL CMD...: at work on `disk` and a target (and $until, a command, is true), slow
+# enough for that; $rc is its exit status as a shell sees it
+until=true
 ended() {
 	local sig=$1 pid
 	shift
@@ -29,7 +30,7 @@ ended() {
 	env --default-signal=INT "$@" >"$T/.out" 2>"$T/.err" </dev/null &
 	pid=$!
 	for _ in $(seq 600); do
-		open_by $pid "$PWD/disk" && open_by $pid "$PWD/at/" && break
+		open_by $pid "$PWD/disk" && open_by $pid "$PWD/at/" && $until && break
 		sleep 0.02
 	done
 	kill -"$sig" $pid
@@ -102,6 +103,8 @@ for sig in INT TERM KILL; do
 done
 # With lazy reference counts it is left dirty, and says so.
 platter create -q -f qcow2 -o lazy_refcounts=on at/image 8M
+dirty() { [ "$(od -An -tu1 -j 79 -N 1 at/image)" -eq 1 ]; }
+until=dirty
 ended TERM "$PLATTER" convert -n -r 64k -f raw -O qcow2 disk at/image 2>/dev/null
 is $rc 143 'SIGTERM: into an image with lazy reference counts'
 exits 1 platter convert -n -f raw -O qcow2 disk at/image
