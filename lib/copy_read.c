@@ -256,8 +256,12 @@ static int peek_pieces(struct copy_job *job, const struct segment *s, struct err
 
 static int peek_segment(struct copy_job *job, const struct segment *s, struct err *err)
 {
+	const struct chain *from = job->engine->opt->source[s->source].chain;
+
 	if (s->kind != SEG_DATA)
 		return add_run(job, OUT_ZERO, s->off, s->len, err);
+	if (check_there(from->layer[s->e.depth], &s->e, s->len, s->from, err))
+		return err_prefix(err, "error while reading at byte %" PRIu64, s->off);
 	if (job->engine->opt->sparse_exact ||
 	    !__atomic_load_n(&job->engine->clone, __ATOMIC_RELAXED))
 		return peek(job, s, err);
