@@ -10,6 +10,7 @@
 #	$QIMG, qimg ARG...         the program under the name qemu-img
 #	$PEER, peer ARG...         the installed qemu-img (after: skip_unless qemu-img)
 #	$TOP, $DATA                the source tree, and tests/data in it
+#	$ZSTD                      zstd, or zlib where this build has no zstd
 #	$SANITIZED                 not empty under a sanitizer (no limits on memory then)
 #
 #	plan N                     or done_testing at the end; one of the two is a must
@@ -65,6 +66,9 @@ echo '0 0' >"$T/bin/.count"
 ln -s "$PLATTER" "$QIMG"
 ln -s "$PLATTER" "$T/bin/platter"
 cd "$T" || exit 1
+ZSTD=zlib
+"$PLATTER" --version | grep -q ', with zstd' && ZSTD=zstd
+export ZSTD
 
 tap_end() {
 	local status=$?

@@ -10,7 +10,7 @@ peer_version "$PEER"
 one_folder
 noise ours/base 2500000
 shapes=(cluster_size=64k compat=0.10 extended_l2=on cluster_size=512 cluster_size=2M
-	extended_l2=on,cluster_size=16k refcount_bits=1 compression_type=zstd)
+	extended_l2=on,cluster_size=16k refcount_bits=1 "compression_type=$ZSTD")
 sizes=(3000320 2000384 2600448 1500160 4M 1M 5M 3M)
 
 # chain NAME MAKER SHAPES...: as many overlays, each written to
@@ -39,7 +39,7 @@ read_both() {
 	ok -n "$1 to raw" qimg convert -O raw "ours/$1" ours/back
 	ok -n "$1 to raw: the same" cmp ours/want ours/back
 	ok -n "$1: compare" qimg compare -q -F raw "ours/$1" ours/want
-	for o in '' -c '-o extended_l2=on' '-c -o compression_type=zstd,cluster_size=4k'; do
+	for o in '' -c '-o extended_l2=on' "-c -o compression_type=$ZSTD,cluster_size=4k"; do
 		# shellcheck disable=SC2086
 		ok -n "$1 to qcow2 $o" qimg convert $o -O qcow2 "ours/$1" ours/w
 		ok -n "$1 to qcow2 $o: sound" peer check -q ours/w

@@ -69,7 +69,7 @@ for i in "${raws[@]}" terabyte; do
 	rm -f $T/out.raw $T/out.qcow2
 done
 for i in random sector empty odd text files; do
-	for c in zlib zstd; do
+	for c in zlib $ZSTD; do
 		ok -n "$i -> qcow2 -c $c" qimg convert -c -f raw -O qcow2 \
 			-o compression_type=$c $i $T/out.qcow2
 		ok sound $T/out.qcow2
@@ -84,7 +84,7 @@ for i in random sector empty odd text files; do
 	ok -n "$i: compressed -> compressed" qimg convert -c -O qcow2 $T/in.qcow2 $T/out.qcow2
 	ok sound $T/out.qcow2
 	ok alike -f raw -F qcow2 $i $T/out.qcow2
-	ok -n "$i: compressed -> zstd" qimg convert -c -O qcow2 -o compression_type=zstd \
+	ok -n "$i: compressed -> zstd" qimg convert -c -O qcow2 -o compression_type=$ZSTD \
 		$T/in.qcow2 $T/out.qcow2
 	ok sound $T/out.qcow2
 	ok alike -f raw -F qcow2 $i $T/out.qcow2
@@ -320,7 +320,7 @@ good a q -O qcow2 out
 good -O qcow2 a out
 good -O qcow2 -o size=3M a out
 good -O qcow2 -o cluster_size=512k -o cluster_size=4k a out
-good -O qcow2 -c -o compression_type=zstd a out
+good -O qcow2 -c -o compression_type=$ZSTD a out
 good -O qcow2 -o data_file=out.d a out
 good -B q -F qcow2 -O qcow2 ov out
 good -B q -F raw -O qcow2 ov out

@@ -40,7 +40,7 @@ packed() {
 }
 packed_zstd() {
 	head -c 3M /dev/zero | tr '\0' y >flat
-	peer convert -c -f raw -O qcow2 -o compression_type=zstd,cluster_size=4k flat disk
+	peer convert -c -f raw -O qcow2 -o "compression_type=$ZSTD,cluster_size=4k" flat disk
 }
 snapped() {
 	plain

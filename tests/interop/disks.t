@@ -39,7 +39,7 @@ for i in ext4 fat zeros hole random sector byte empty terabyte; do
 done
 for i in ext4 fat; do
 	both_ways "$i, small clusters" $i -o cluster_size=4k,compat=0.10
-	both_ways "$i, zstd, large clusters" $i -c -o cluster_size=1M,compression_type=zstd
+	both_ways "$i, zstd, large clusters" $i -c -o cluster_size=1M,compression_type=$ZSTD
 	both_ways "$i, subclusters" $i -o extended_l2=on
 done
 both_ways 'zeros, all written' zeros -S 0

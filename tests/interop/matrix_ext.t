@@ -9,6 +9,6 @@ peer_version "$PEER"
 for cl in 16k 32k 64k 128k 256k 512k 1M 2M; do
 	matrix extended_l2=on,cluster_size=$cl
 	matrix extended_l2=on,cluster_size=$cl -c
-	matrix extended_l2=on,compression_type=zstd,cluster_size=$cl -c
+	matrix extended_l2=on,compression_type=$ZSTD,cluster_size=$cl -c
 done
 done_testing
