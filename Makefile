@@ -138,9 +138,10 @@ check: $(BUILD)/platter $(test_bin) ## units, then the shell tests, in parallel
 
 san_flags = CFLAGS="-O1 -g -fno-omit-frame-pointer -fsanitize=$(1)" LDFLAGS="-fsanitize=$(1)"
 
+# With both, gcc's UBSan cannot report to a file: it traps, and ASan reports the trap.
 check-asan: ## the same with AddressSanitizer and UBSan, in build-asan
 	+$(Q)$(MAKE) --no-print-directory check BUILD=build-asan SANITIZED=asan \
-		$(call san_flags,address$(comma)undefined)
+		$(call san_flags,address$(comma)undefined -fsanitize-undefined-trap-on-error)
 
 check-ubsan: ## the same with UBSan alone
 	+$(Q)$(MAKE) --no-print-directory check BUILD=build-ubsan SANITIZED=ubsan \

@@ -268,6 +268,24 @@ static int peek_segment(struct copy_job *job, const struct segment *s, struct er
 	return peek_pieces(job, s, err);
 }
 
+/* What was read. A grain that is carried over is data, and need not have been inflated. */
+static int scan_read(struct copy_job *job, struct err *err)
+{
+	uint64_t off = job->off, end = job->off + job->len;
+
+	for (size_t i = 0; i < job->nseg; i++) {
+		const struct segment *s = &job->seg[i];
+
+		if (s->kind != SEG_CARRY)
+			continue;
+		if (scan_bytes(job, at(job, off), off, s->off - off, err) ||
+		    add_run(job, OUT_DATA, s->off, s->len, err))
+			return -1;
+		off = s->off + s->len;
+	}
+	return scan_bytes(job, at(job, off), off, end - off, err);
+}
+
 static int scan(struct copy_job *job, struct err *err)
 {
 	const struct engine *e = job->engine;
@@ -275,7 +293,7 @@ static int scan(struct copy_job *job, struct err *err)
 	if (!e->unit)
 		return add_run(job, OUT_DATA, job->off, job->len, err);
 	if (!job->unread)
-		return scan_bytes(job, job->buf->data, job->off, job->len, err);
+		return scan_read(job, err);
 	for (size_t i = 0; i < job->nseg; i++)
 		if (peek_segment(job, &job->seg[i], err))
 			return -1;

@@ -160,7 +160,7 @@ static void mounted_on(void **state)
 {
 	put_file("a", "old and long", 12);
 	put_file("b", "", 0);
-	if (mount("a", "b", NULL, MS_BIND, NULL))
+	if (mount("a", "b", "none", MS_BIND, NULL))
 		skip();
 	expect_in_place("b", 0);
 	assert_int_equal(umount("b"), 0);
@@ -224,7 +224,8 @@ static void without_proc(void **state)
 		skip();
 	pid = fork();
 	if (pid == 0) {
-		if (unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
+		if (unshare(CLONE_NEWNS) ||
+		    mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) ||
 		    mount("none", "/proc", "tmpfs", 0, NULL))
 			_exit(77);
 		hidden_names();
