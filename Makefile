@@ -22,9 +22,9 @@ optional := libdeflate libzstd
 # What `make deps` installs on Debian 12: to build, to test, and (deps-dev) for the rest.
 deb_build := gcc make pkg-config libc6-dev zlib1g-dev nettle-dev libjson-c-dev \
 	libdeflate-dev libzstd-dev
-deb_test := libcmocka-dev perl python3 qemu-utils e2fsprogs dosfstools mtools mount
-deb_dev := git clang libclang-rt-dev clang-format valgrind cppcheck shellcheck mandoc time \
+deb_test := libcmocka-dev perl python3 qemu-utils e2fsprogs dosfstools mtools mount \
 	xfsprogs btrfs-progs
+deb_dev := git clang libclang-rt-dev clang-format valgrind cppcheck shellcheck mandoc time
 
 # Sources, found by where they are.
 lib_src := $(sort $(wildcard lib/*.c lib/*/*.c crypto/*.c formats/*.c formats/*/*.c nbd/*.c))
