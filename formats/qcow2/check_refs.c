@@ -99,23 +99,6 @@ static bool block_of(const struct checker *k, uint64_t i, uint64_t *off)
 	return true;
 }
 
-static uint64_t refcount_at(const uint8_t *block, uint64_t i, unsigned order)
-{
-	unsigned width = 1u << order;
-
-	switch (order) {
-	case 3:
-		return block[i];
-	case 4:
-		return get_be16(block + 2 * i);
-	case 5:
-		return get_be32(block + 4 * i);
-	case 6:
-		return get_be64(block + 8 * i);
-	}
-	return block[i * width / 8] >> (i * width % 8) & ((1u << width) - 1);
-}
-
 /* ---- comparing -------------------------------------------------------------------- */
 
 /* What a stretch of clusters says: `any` in use at all; `bad` a difference, or a copied
@@ -173,7 +156,7 @@ static void compare_part(const struct checker *k, const uint8_t *block, uint64_t
 		for (; i + LANE <= n; i += LANE)
 			compare_lane(block + 2 * (at + i), cell + i, v);
 	for (; i < n; i++)
-		compare_cell(refcount_at(block, at + i, order), cell[i], v);
+		compare_cell(qcow2_ref_get(order, block, at + i), cell[i], v);
 }
 
 /* ---- jobs ------------------------------------------------------------------------- */
@@ -273,7 +256,7 @@ static int tell_block(struct checker *k, const uint8_t *block, uint64_t first, u
 
 	for (uint64_t cl = first; cl < end; cl++) {
 		const uint16_t *leaf = counts_leaf(&k->counts, cl);
-		uint64_t disk = refcount_at(block, cl - first, order);
+		uint64_t disk = qcow2_ref_get(order, block, cl - first);
 		struct verdict v = {0, 0};
 
 		compare_cell(disk, leaf ? leaf[cl % CELLS] : 0, &v);
@@ -322,7 +305,7 @@ static int block_commit(struct pool_job *job, struct err *err)
 			continue;
 		}
 		while (cl > first && !counts_get(&k->counts, cl - 1) &&
-		       !refcount_at(block, cl - 1 - first, k->q->h.refcount_order))
+		       !qcow2_ref_get(k->q->h.refcount_order, block, cl - 1 - first))
 			cl--;
 		if (cl > first)
 			k->end_cl = cl - 1;
@@ -451,6 +434,6 @@ bool check_disk_refcount(struct checker *k, uint64_t cl, uint64_t *out)
 	if (!block || !check_spend(k, k->cluster) ||
 	    blk_pread(k->file, block, k->cluster, off, &err) < 0)
 		return false;
-	*out = refcount_at(block, at, k->q->h.refcount_order);
+	*out = qcow2_ref_get(k->q->h.refcount_order, block, at);
 	return true;
 }
