@@ -160,15 +160,7 @@ static int check_image(const struct opts *o, const char *name)
 
 static int run_check(int argc, char **argv)
 {
-	struct opts *o;
-	int npos, done;
-
-	o = cmd_parse(&cmd_check, argc, argv, &npos, &done);
-	if (!o)
-		return done;
-	done = npos == 1 ? check_image(o, argv[1]) : cmd_usage("Expecting one image file name");
-	opts_free(o);
-	return done;
+	return cmd_with_image(&cmd_check, argc, argv, check_image);
 }
 
 const struct command cmd_check = {

@@ -48,5 +48,8 @@ void cmd_version(FILE *to);
  * has printed it and *done is 1. Returns NULL when the command should return *done.
  */
 struct opts *cmd_parse(const struct command *cmd, int argc, char **argv, int *npos, int *done);
+/* run() of a command that takes one image file and nothing else. */
+int cmd_with_image(const struct command *cmd, int argc, char **argv,
+		   int (*fn)(const struct opts *o, const char *name));
 
 #endif

@@ -374,15 +374,7 @@ static int info_of(const struct opts *o, const char *name)
 
 static int run_info(int argc, char **argv)
 {
-	struct opts *o;
-	int npos, rc;
-
-	o = cmd_parse(&cmd_info, argc, argv, &npos, &rc);
-	if (!o)
-		return rc;
-	rc = npos == 1 ? info_of(o, argv[1]) : cmd_usage("Expecting one image file name");
-	opts_free(o);
-	return rc;
+	return cmd_with_image(&cmd_info, argc, argv, info_of);
 }
 
 const struct command cmd_info = {

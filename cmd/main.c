@@ -143,6 +143,20 @@ struct opts *cmd_parse(const struct command *cmd, int argc, char **argv, int *np
 	return o;
 }
 
+int cmd_with_image(const struct command *cmd, int argc, char **argv,
+		   int (*fn)(const struct opts *o, const char *name))
+{
+	struct opts *o;
+	int npos, rc;
+
+	o = cmd_parse(cmd, argc, argv, &npos, &rc);
+	if (!o)
+		return rc;
+	rc = npos == 1 ? fn(o, argv[1]) : cmd_usage("Expecting one image file name");
+	opts_free(o);
+	return rc;
+}
+
 void cmd_version(FILE *to)
 {
 	/* The peer's callers look for a version of the peer's. */

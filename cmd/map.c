@@ -228,15 +228,7 @@ static int map_image(const struct opts *o, const char *name)
 
 static int run_map(int argc, char **argv)
 {
-	struct opts *o;
-	int npos, done;
-
-	o = cmd_parse(&cmd_map, argc, argv, &npos, &done);
-	if (!o)
-		return done;
-	done = npos == 1 ? map_image(o, argv[1]) : cmd_usage("Expecting one image file name");
-	opts_free(o);
-	return done;
+	return cmd_with_image(&cmd_map, argc, argv, map_image);
 }
 
 const struct command cmd_map = {

@@ -71,13 +71,39 @@ struct info {
 };
 void info_free(struct info *info);
 
+/*
+ * Snapshots inside an image; info() lists them. The image is open for writing but for load
+ * and exclusive. `i` is the place in that list.
+ */
+struct snapshot_ops {
+	/* s->name, dates and vm_clock are the caller's; id NULL: the next free number. Not
+	 * stable before it returned 0. */
+	int (*create)(struct image *image, const struct snapshot_info *s, struct err *err);
+	/* The disk becomes what it was, its size, too. */
+	int (*apply)(struct image *image, size_t i, struct err *err);
+	int (*remove)(struct image *image, size_t i, struct err *err);
+	/* From now on a read-only image shows the snapshot instead of the active disk. */
+	int (*load)(struct image *image, size_t i, struct err *err);
+	/* bytes[i]: what only snapshot i holds; n as info() counts. */
+	int (*exclusive)(struct image *image, uint64_t *bytes, size_t n, struct err *err);
+};
+
 enum { CHECK_FIX_LEAKS = 1, CHECK_FIX_ERRORS = 2 };
+
+/* One thing that check found, for programs. */
+struct check_problem {
+	const char *kind; /* a word: "leak", "refcount", "l2-entry", ... */
+	bool has_guest, has_host, fixed;
+	uint64_t guest, host; /* offsets */
+};
 
 struct check {
 	/* in */
 	unsigned fix;
 	/* Called with one line, without newline ("ERROR cluster 5 refcount=0 reference=1"). */
 	void (*report)(void *arg, const char *line);
+	/* NULL, or called with each problem, after its line. */
+	void (*problem)(void *arg, const struct check_problem *p);
 	void *arg;
 	/* out */
 	uint64_t errors, leaks, check_errors; /* found (and still there after fixing) */
@@ -98,6 +124,14 @@ struct create {
 	struct blk *data;	 /* borrowed; the external data file or NULL */
 	const struct opts *opts; /* checked against create_opts; size is apart */
 	uint64_t size;
+};
+
+/* What amend is asked for. */
+struct amend {
+	const struct opts *opts; /* checked against amend_opts; what is absent stays */
+	bool force;
+	void (*progress)(void *arg, uint64_t done, uint64_t total); /* or NULL */
+	void *arg;
 };
 
 struct format {
@@ -124,7 +158,15 @@ struct format {
 	int (*info)(struct image *image, struct info *out, struct err *err);
 	/* 0: c tells what was found. -1: could not be completed. */
 	int (*check)(struct image *image, struct check *c, struct err *err);
-	int (*amend)(struct image *image, const struct opts *opts, struct err *err);
+	/* Changes options of an image that is there; amend_opts are those that can be. */
+	const struct opt *amend_opts;
+	int (*amend)(struct image *image, const struct amend *a, struct err *err);
+	/* Names another backing file (NULL: none) and its format (NULL: not recorded). The
+	 * contents are the caller's business. */
+	int (*set_backing)(struct image *image, const char *file, const char *format,
+			   struct err *err);
+	/* Drops all data: the image shows its backing file again, or zeros. */
+	int (*make_empty)(struct image *image, struct err *err);
 	const struct snapshot_ops *snapshot;
 	const struct bitmap_ops *bitmap;
 };

@@ -285,6 +285,11 @@ int qcow2_open(struct blk *lower, const struct opts *opts, unsigned flags, struc
 
 /* Writes the fixed fields of the header from q->h, in one piece. */
 int qcow2_header_update(struct qcow2 *q, struct err *err);
+/*
+ * The same with all extensions and the names (q->extra, q->image): the whole first cluster,
+ * stable before and after. For who changes more than fixed fields. Under the lock.
+ */
+int qcow2_header_rewrite(struct qcow2 *q, struct err *err);
 /* Before the first change: clears what a writer must clear, refuses what it must. Under
  * the lock, as all of the following. */
 int qcow2_start(struct qcow2 *q, struct err *err);

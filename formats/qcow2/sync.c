@@ -81,6 +81,26 @@ int qcow2_start(struct qcow2 *q, struct err *err)
 	return 0;
 }
 
+int qcow2_header_rewrite(struct qcow2 *q, struct err *err)
+{
+	struct blk *file = q->image.blk.lower;
+	struct qcow2_extra extra = q->extra; /* its names are in q->image */
+	struct qcow2_header h = q->h;
+	AUTO_FREE uint8_t *first = calloc(1, q->cluster_size);
+
+	if (!first)
+		return err_nomem(err, q->cluster_size, "the header");
+	extra.backing = q->image.backing;
+	extra.backing_format = q->image.backing_format;
+	extra.data_file = q->image.data_file;
+	if (qcow2_header_encode(&h, &extra, true, first, q->cluster_size, err) ||
+	    blk_flush(file, err) || blk_pwrite(file, first, q->cluster_size, 0, 0, err) ||
+	    blk_flush(file, err))
+		return -1;
+	q->h = h;
+	return 0;
+}
+
 void qcow2_l1_set(struct qcow2 *q, uint64_t i, uint64_t entry)
 {
 	q->l1[i] = entry;
