@@ -18,16 +18,15 @@
 #include "formats/qcow2/qcow2.h"
 #include "lib/bytes.h"
 #include "lib/chain.h"
+#include "lib/filter/log.h"
 #include "lib/filter/pass.h"
 #include "lib/io/io.h"
 #include "lib/mem.h"
 #include "lib/pack.h"
-#include "tests/lib/crashfile.h"
 
-#define SECTOR	 512u
-#define SECTORS	 8192u /* of the disk, when it is largest */
-#define FILE_MAX (24u << 20)
-#define HISTORY	 12
+#define SECTOR	512u
+#define SECTORS 8192u /* of the disk, when it is largest */
+#define HISTORY 12
 
 struct kind {
 	const char *opts;
@@ -55,7 +54,8 @@ static const struct kind kinds[] = {
 /* What the guest should see. A stamp stands for a sector's bytes; 0: zeros. */
 static struct {
 	const struct kind *kind;
-	struct blk *file, *data; /* crashfiles; data: external or NULL */
+	struct blk *file, *data; /* in memory; data: external or NULL */
+	struct log *log;	 /* of both: files 0 and 1 */
 	struct chain *chain;
 	struct qcow2 *q;
 	unsigned sectors;
@@ -67,7 +67,6 @@ static struct {
 	uint32_t stamp;
 	unsigned seed;
 	bool crashes;
-	uint8_t *copy, *data_copy; /* of a crash; FILE_MAX bytes */
 	struct err err;
 } m;
 
@@ -135,10 +134,10 @@ static struct chain *open_chain(struct blk *lower, struct blk *data, unsigned fl
 
 static void open_image(void)
 {
-	struct blk *lower = pass_borrow(m.file, &m.err);
+	struct blk *lower = log_open(m.log, 0, &m.err);
 
 	assert_non_null(lower);
-	m.chain = open_chain(lower, m.data ? pass_borrow(m.data, &m.err) : NULL, IMAGE_WRITE);
+	m.chain = open_chain(lower, m.data ? log_open(m.log, 1, &m.err) : NULL, IMAGE_WRITE);
 	m.q = qcow2_of(m.chain->layer[0]);
 	if (rnd(2))
 		return;
@@ -163,21 +162,24 @@ static void create_image(const struct kind *kind)
 		good(opts_set(opts, "backing_file", "base", &m.err));
 		good(opts_set(opts, "backing_fmt", "raw", &m.err));
 	}
-	m.file = crashfile_new(FILE_MAX, &m.err);
+	m.file = io_mem_new(NULL, 0, &m.err);
 	assert_non_null(m.file);
 	m.data = NULL;
 	if (strstr(kind->opts, "data_file")) {
-		m.data = crashfile_new(FILE_MAX, &m.err);
+		m.data = io_mem_new(NULL, 0, &m.err);
 		assert_non_null(m.data);
 	}
 	c.lower = m.file;
 	c.data = m.data;
 	c.opts = opts;
 	good(qcow2_create(&c, &m.err));
-	good(blk_flush(m.file, &m.err));
-	if (m.data)
-		good(blk_flush(m.data, &m.err));
 	opts_free(opts);
+	m.log = log_new(&m.err);
+	assert_non_null(m.log);
+	log_forget_stable(m.log);
+	good(log_add_file(m.log, m.file, &m.err));
+	if (m.data)
+		good(log_add_file(m.log, m.data, &m.err));
 	m.sectors = kind->sectors;
 	m.has_snap = false;
 	m.stamp = 0;
@@ -192,6 +194,7 @@ static void close_image(void)
 {
 	good(blk_close(&m.chain->blk, &m.err));
 	m.chain = NULL;
+	good(log_restart(m.log, &m.err));
 }
 
 static void hear(void *arg, const char *line)
@@ -237,13 +240,18 @@ static void compare_now(struct chain *chain)
 }
 
 /* The disk as the snapshot has it: its L1 table in the place of the active one. */
-static void compare_snapshot(uint8_t *file, size_t n)
+static void compare_snapshot(struct blk *blk)
 {
-	uint64_t table = get_be64(file + 64);
+	size_t n;
+	const void *data = io_mem_data(blk, &n);
+	AUTO_FREE uint8_t *file = malloc(n);
 	AUTO_FREE uint8_t *buf = malloc(m.snap_sectors * SECTOR);
 	struct chain *chain;
+	uint64_t table;
 
-	assert_non_null(buf);
+	assert_true(file && buf);
+	memcpy(file, data, n);
+	table = get_be64(file + 64);
 	assert_true(table > 0 && table + 72 <= n);
 	memcpy(file + 40, file + table, 8);		     /* l1_off */
 	memcpy(file + 36, file + table + 8, 4);		     /* l1_size */
@@ -265,27 +273,31 @@ static bool possible(unsigned sector, uint32_t stamp)
 	return false;
 }
 
-/* A hook of the file: some of the moments are enough. */
+/* The file as a crash leaves it. */
+static struct blk *lost(unsigned file)
+{
+	const struct log_loss loss = {LOSE_RANDOM_PARTS, rnd(1u << 20)};
+	struct blk *blk = log_state(m.log, file, log_count(m.log), &loss, &m.err);
+
+	assert_non_null(blk);
+	return blk;
+}
+
+/* A hook of the log: some of the moments are enough. */
 static void crash(void *arg)
 {
-	size_t n;
+	struct blk *file;
 	AUTO_FREE uint8_t *buf = NULL;
 	unsigned sectors;
-	struct blk *data = NULL;
 	struct chain *chain;
 
 	if (rnd(20) != 0)
 		return;
-	n = crashfile_crash(m.file, rnd(1u << 20), m.copy);
+	file = lost(0);
 	buf = malloc(SECTORS * SECTOR);
 	assert_non_null(buf);
-	check_file(io_mem_new(m.copy, n, &m.err), true);
-	if (m.data) {
-		size_t len = crashfile_crash(m.data, rnd(1u << 20), m.data_copy);
-
-		data = io_mem_new(m.data_copy, len, &m.err);
-	}
-	chain = open_chain(io_mem_new(m.copy, n, &m.err), data, 0);
+	check_file(pass_borrow(file, &m.err), true);
+	chain = open_chain(pass_borrow(file, &m.err), m.data ? lost(1) : NULL, 0);
 	sectors = (unsigned)(blk_size(&chain->blk) / SECTOR);
 	good(blk_pread(&chain->blk, buf, sectors * SECTOR, 0, &m.err));
 	for (unsigned i = 0; i < sectors; i++) {
@@ -298,7 +310,8 @@ static void crash(void *arg)
 	}
 	good(blk_close(&chain->blk, &m.err));
 	if (m.has_snap)
-		compare_snapshot(m.copy, n);
+		compare_snapshot(file);
+	good(blk_close(file, &m.err));
 }
 
 /* ---- steps ------------------------------------------------------------------------ */
@@ -476,7 +489,7 @@ static void step_snapshot(void)
 	if (m.has_snap)
 		return;
 	assert_non_null(l1);
-	crashfile_hook(m.file, NULL, NULL);
+	log_hook(m.log, NULL, NULL);
 	good(qcow2_start(q, &m.err));
 	good(qcow2_alloc(q, div_up(l1_len, q->cluster_size), true, &l1_off, &got, &fresh,
 			 &m.err));
@@ -493,8 +506,8 @@ static void step_snapshot(void)
 	put_be32(entry + 36, 24);
 	put_be64(entry + 48, q->h.size);
 	memcpy(entry + 64, "1s", 2);
-	good(blk_pwrite(m.file, l1, l1_len, l1_off, 0, &m.err));
-	good(blk_pwrite(m.file, entry, sizeof(entry), table_off, 0, &m.err));
+	good(blk_pwrite(q->image.blk.lower, l1, l1_len, l1_off, 0, &m.err));
+	good(blk_pwrite(q->image.blk.lower, entry, sizeof(entry), table_off, 0, &m.err));
 	flush_image();
 	q->h.nb_snapshots = 1;
 	q->h.snapshots_off = table_off;
@@ -505,15 +518,12 @@ static void step_snapshot(void)
 	m.snap_sectors = m.sectors;
 	close_image();
 	open_image();
-	crashfile_hook(m.file, m.crashes ? crash : NULL, NULL);
+	log_hook(m.log, m.crashes ? crash : NULL, NULL);
 }
 
 static void step_reopen(void)
 {
 	close_image();
-	good(blk_flush(m.file, &m.err));
-	if (m.data)
-		good(blk_flush(m.data, &m.err));
 	flushed();
 	check_file(pass_borrow(m.file, &m.err), false);
 	open_image();
@@ -545,31 +555,20 @@ static void step(void)
 static void play(bool crashes)
 {
 	m.crashes = crashes;
-	m.copy = malloc(FILE_MAX);
-	m.data_copy = malloc(FILE_MAX);
-	assert_true(m.copy && m.data_copy);
 	for (size_t k = 0; k < ARRAY_LEN(kinds); k++) {
 		m.seed = 1 + (unsigned)k + (crashes ? 1000 : 0);
 		create_image(&kinds[k]);
-		crashfile_hook(m.file, crashes ? crash : NULL, NULL);
-		if (m.data)
-			crashfile_hook(m.data, crashes ? crash : NULL, NULL);
+		log_hook(m.log, crashes ? crash : NULL, NULL);
 		for (unsigned i = 0; i < kinds[k].rounds; i++)
 			step();
 		step_reopen();
 		close_image();
-		crashfile_hook(m.file, NULL, NULL);
-		if (m.data)
-			crashfile_hook(m.data, NULL, NULL);
-		if (m.has_snap) {
-			memcpy(m.copy, crashfile_data(m.file), FILE_MAX);
-			compare_snapshot(m.copy, blk_size(m.file));
-		}
+		if (m.has_snap)
+			compare_snapshot(m.file);
+		log_free(m.log);
 		good(blk_close(m.file, &m.err));
 		good(blk_close(m.data, &m.err));
 	}
-	free(m.copy);
-	free(m.data_copy);
 }
 
 static void test_model(void **state)
