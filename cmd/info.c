@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,7 @@
 #include "cmd/cmd.h"
 #include "cmd/report.h"
 #include "lib/location.h"
+#include "lib/mem.h"
 #include "lib/size.h"
 
 static const struct opt info_opts[] = {
@@ -23,6 +25,8 @@ static const struct opt info_opts[] = {
 	{"backing-chain", 0, OPT_FLAG, 0, NULL, NULL,
 	 "Tell of all the backing files below, too"},
 	{"output", 0, OPT_STR, 0, "OFMT", "human|json", "The form of the output", "human"},
+	{"limits", 0, OPT_FLAG, 0, NULL, NULL,
+	 "Tell the sizes and alignments of requests that suit the image"},
 	{"force-share", 'U', OPT_FLAG, 0, NULL, NULL,
 	 "Read beside a program that writes the image"},
 	{"object", 0, OPT_STR, OPT_MANY, "OBJECTDEF", NULL,
@@ -46,7 +50,8 @@ struct facts {
 	uint64_t size;
 	int64_t usage; /* -1: not known */
 	char *backing, *backing_format;
-	char *full; /* the path that backing leads to; NULL: none */
+	char *full;	     /* the path that backing leads to; NULL: none */
+	struct json *limits; /* NULL: not asked for */
 	struct info info;
 	struct file_facts file;
 	dev_t dev; /* of the file, to notice a loop */
@@ -69,6 +74,7 @@ static void list_free(struct list *l)
 		free(f->full);
 		free(f->file.name);
 		info_free(&f->info);
+		json_free(f->limits);
 	}
 	free(l->at);
 }
@@ -120,8 +126,29 @@ static int gather(struct facts *f, struct image *image, struct err *err)
 	return f->full ? 0 : -1;
 }
 
+/* The keys of QEMU's QAPI type BlockLimitsInfo, without those for which there is no limit. */
+static struct json *limits_of(const struct blk *blk)
+{
+	struct json *j = json_object();
+	int bad = !j;
+
+	bad |= json_add_int(j, "request-alignment", blk->align);
+	if (blk->grain > blk->align)
+		bad |= json_add_int(j, "discard-alignment", blk->grain);
+	if (blk->grain > blk->align)
+		bad |= json_add_int(j, "write-zeroes-alignment",
+				    blk->part ? blk->part : blk->grain);
+	bad |= json_add_int(j, "max-iov", IOV_MAX);
+	bad |= json_add_int(j, "min-mem-alignment", blk->align);
+	bad |= json_add_int(j, "opt-mem-alignment", MEM_ALIGN);
+	if (!bad)
+		return j;
+	json_free(j);
+	return NULL;
+}
+
 /* Opens an image, adds it to the list and closes it. */
-static int add(struct list *l, const struct stack_request *r, struct err *err)
+static int add(struct list *l, const struct stack_request *r, bool limits, struct err *err)
 {
 	struct facts *more = reallocarray(l->at, l->n + 1, sizeof(*more));
 	struct chain *chain;
@@ -136,6 +163,11 @@ static int add(struct list *l, const struct stack_request *r, struct err *err)
 		return -1;
 	memset(&l->at[l->n], 0, sizeof(*l->at));
 	rc = gather(&l->at[l->n++], (struct image *)chain->layer[0], err);
+	if (rc == 0 && limits) {
+		l->at[l->n - 1].limits = limits_of(chain->layer[0]);
+		if (!l->at[l->n - 1].limits)
+			rc = err_nomem(err, sizeof(*more), "the limits");
+	}
 	blk_close(&chain->blk, &later); /* nothing was written */
 	return rc;
 }
@@ -154,7 +186,8 @@ static bool loops(const struct list *l)
 }
 
 /* The images below the first. What an image names is followed as a plain path only. */
-static int add_chain(struct list *l, const struct stack_request *top, struct err *err)
+static int add_chain(struct list *l, const struct stack_request *top, bool limits,
+		     struct err *err)
 {
 	struct stack_request r = *top;
 	const struct facts *last = l->at;
@@ -170,7 +203,7 @@ static int add_chain(struct list *l, const struct stack_request *top, struct err
 		r.format = last->backing_format && last->backing_format[0]
 				   ? last->backing_format
 				   : NULL;
-		if (add(l, &r, err))
+		if (add(l, &r, limits, err))
 			return -1;
 		last = &l->at[l->n - 1];
 		if (loops(l))
@@ -223,7 +256,8 @@ static int add_children(struct json *j, const struct file_facts *f)
 	return bad | json_add(j, "children", list);
 }
 
-/* Keys in the peer's order, which is that of its hash table. Takes f->info.specific. */
+/* Keys in the peer's order, which is that of its hash table. Takes f->info.specific and
+ * f->limits. */
 static struct json *facts_json(struct facts *f)
 {
 	const char *type = f->format->type ? f->format->type : f->format->name;
@@ -244,6 +278,9 @@ static struct json *facts_json(struct facts *f)
 	bad |= json_add_str(j, "format", f->format->name);
 	if (f->usage >= 0)
 		bad |= json_add_int(j, "actual-size", f->usage);
+	if (f->limits)
+		bad |= json_add(j, "limits", f->limits);
+	f->limits = NULL;
 	if (f->info.specific) {
 		bad |= add_specific(j, type, f->info.specific);
 		f->info.specific = NULL;
@@ -341,13 +378,17 @@ static void print_human(const struct facts *f)
 		puts("Format specific information:");
 		report_tree(stdout, f->info.specific, 1);
 	}
+	if (f->limits) {
+		puts("Block limits:");
+		report_tree(stdout, f->limits, 1);
+	}
 	if (cmd_persona == PERSONA_PLATTER && f->file.name)
 		print_child(&f->file);
 }
 
 static int info_of(const struct opts *o, const char *name)
 {
-	bool json, chain = opts_has(o, "backing-chain");
+	bool json, chain = opts_has(o, "backing-chain"), limits = opts_has(o, "limits");
 	struct stack_request r;
 	struct list l = {0};
 	struct err err;
@@ -356,7 +397,7 @@ static int info_of(const struct opts *o, const char *name)
 	if (args_output(o, &json) || args_object(o) || args_source(o, name, &r))
 		return 1;
 	r.no_io = true;
-	if (add(&l, &r, &err) || (chain && add_chain(&l, &r, &err))) {
+	if (add(&l, &r, limits, &err) || (chain && add_chain(&l, &r, limits, &err))) {
 		cmd_err(&err);
 	} else if (json) {
 		rc = print_json(&l, chain);

@@ -107,6 +107,14 @@ like "$out" 'virtual size: 0 B \(0 bytes\)' 'an empty file'
 exits 0 platter info --image-opts driver=null-co,size=1T
 like "$out" 'virtual size: 1 TiB' 'a disk of nothing'
 
+# --limits
+platter create -q -f qcow2 -o extended_l2=on sub.qcow2 1M
+exits 0 platter info --limits --output json sub.qcow2
+like "$out" '"discard-alignment": 65536' 'discards are of clusters'
+like "$out" '"write-zeroes-alignment": 2048' 'zeros are of subclusters'
+exits 0 platter info --limits sub.qcow2
+like "$out" 'request alignment: 1' 'limits for people'
+
 # small: within limits that callers set
 if [ -z "$SANITIZED" ]; then
 	ok -n 'in 64 MiB of address space' bash -c 'ulimit -v 65536; exec "$0" info disk' "$PLATTER"
