@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/array.h"
 #include "lib/mem.h"
 #include "lib/zero.h"
 
@@ -78,22 +79,6 @@ struct compare_job *compare_job_new(struct compare_engine *e, uint64_t off, stru
 	return j;
 }
 
-/* One more row in an array that doubles. */
-static int room_for(void *array, size_t *room, size_t n, size_t row, struct err *err)
-{
-	void **a = array, *more;
-	size_t want = *room ? 2 * *room : 16;
-
-	if (n < *room)
-		return 0;
-	more = realloc(*a, want * row);
-	if (!more)
-		return err_nomem(err, want * row, "a comparison");
-	*a = more;
-	*room = want;
-	return 0;
-}
-
 static bool continues(const struct extent *a, const struct extent *b)
 {
 	if (a->off + a->len != b->off || a->flags != b->flags || a->depth != b->depth ||
@@ -113,7 +98,7 @@ static int half_add(struct compare_half *h, const struct extent *e, uint64_t len
 		last->len += len;
 		return 0;
 	}
-	if (room_for(&h->run, &h->room, h->n, sizeof(*h->run), err))
+	if (array_room(&h->run, &h->room, h->n, sizeof(*h->run), "a comparison", err))
 		return -1;
 	h->run[h->n] = *e;
 	h->run[h->n++].len = len;
@@ -123,7 +108,7 @@ static int half_add(struct compare_half *h, const struct extent *e, uint64_t len
 int compare_job_add(struct compare_job *j, const struct extent run[2], uint64_t len,
 		    uint64_t base, struct err *err)
 {
-	if (room_for(&j->part, &j->room, j->npart, sizeof(*j->part), err) ||
+	if (array_room(&j->part, &j->room, j->npart, sizeof(*j->part), "a comparison", err) ||
 	    half_add(&j->half[0], &run[0], len, err) ||
 	    half_add(&j->half[1], &run[1], len, err))
 		return -1;

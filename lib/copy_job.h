@@ -96,9 +96,6 @@ static inline bool copy_whole_end(const struct engine *e, uint64_t end)
 	return end % e->grain == 0 || end >= blk_size(e->top);
 }
 
-/* Grows *array so that it holds n + 1 rows. */
-int copy_room(void *array, size_t *room, size_t n, size_t row, struct err *err);
-
 /* Reads what the kernel could not move after all. */
 int copy_job_read(struct copy_job *job, struct err *err);
 /* read + scan (+ pack): copy_read.c */

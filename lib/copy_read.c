@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/array.h"
 #include "lib/copy_job.h"
 #include "lib/mem.h"
 #include "lib/zero.h"
@@ -175,7 +176,7 @@ static int add_out(struct out **list, size_t *n, size_t *room, enum out_kind kin
 		(*list)[*n - 1].len += len;
 		return 0;
 	}
-	if (copy_room(list, room, *n, sizeof(**list), err))
+	if (array_room(list, room, *n, sizeof(**list), "a copy job", err))
 		return -1;
 	(*list)[(*n)++] = (struct out){kind, off, len};
 	return 0;

@@ -7,25 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/array.h"
 #include "lib/copy_job.h"
 #include "lib/mem.h"
-
-int copy_room(void *array, size_t *room, size_t n, size_t row, struct err *err)
-{
-	size_t more;
-	void *p;
-
-	if (n < *room)
-		return 0;
-	more = *room ? *room * 2 : 8;
-	memcpy(&p, array, sizeof(p)); /* it points to a pointer of some type */
-	p = reallocarray(p, more, row);
-	if (!p)
-		return err_nomem(err, (unsigned long long)more * row, "a copy job");
-	memcpy(array, &p, sizeof(p));
-	*room = more;
-	return 0;
-}
 
 struct copy_job *copy_job_new(struct engine *e, uint64_t off, struct err *err)
 {
@@ -43,7 +27,7 @@ struct copy_job *copy_job_new(struct engine *e, uint64_t off, struct err *err)
 
 int copy_job_add(struct copy_job *job, const struct segment *s, struct err *err)
 {
-	if (copy_room(&job->seg, &job->seg_room, job->nseg, sizeof(*s), err))
+	if (array_room(&job->seg, &job->seg_room, job->nseg, sizeof(*s), "a copy job", err))
 		return -1;
 	job->seg[job->nseg++] = *s;
 	job->len += s->len;
@@ -77,7 +61,8 @@ void copy_job_free(struct copy_job *job)
 
 static int add_write(struct copy_job *job, const struct write *w, struct err *err)
 {
-	if (copy_room(&job->write, &job->write_room, job->nwrite, sizeof(*w), err))
+	if (array_room(&job->write, &job->write_room, job->nwrite, sizeof(*w), "a copy job",
+		       err))
 		return -1;
 	job->write[job->nwrite++] = *w;
 	return 0;
@@ -93,7 +78,8 @@ static struct claim *claim(struct copy_job *job, uint64_t off, uint64_t len,
 {
 	struct claim *c;
 
-	if (copy_room(&job->claim, &job->claim_room, job->nclaim, sizeof(*c), err))
+	if (array_room(&job->claim, &job->claim_room, job->nclaim, sizeof(*c), "a copy job",
+		       err))
 		return NULL;
 	c = &job->claim[job->nclaim];
 	*c = (struct claim){.off = off, .len = len, .packed = packed};
