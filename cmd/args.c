@@ -9,6 +9,7 @@
 
 #include "cmd/catalog.h"
 #include "cmd/cmd.h"
+#include "cmd/snapname.h"
 #include "cmd/suggest.h"
 #include "lib/size.h"
 
@@ -118,6 +119,18 @@ int args_cache(const char *mode, const char *what)
 	if (!mode || stack_cache_mode(mode, &flags, &through, &err) == 0)
 		return 0;
 	cmd_error("Invalid %s option: %s", what, mode);
+	return 1;
+}
+
+int args_snapshot(const struct opts *o)
+{
+	const char *text = opts_get(o, "snapshot");
+	struct err err;
+
+	if (!text || snapname_check(text, &err) == 0)
+		return 0;
+	cmd_err(&err);
+	cmd_error("Failed in parsing snapshot param '%s'", text);
 	return 1;
 }
 

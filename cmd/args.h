@@ -30,6 +30,8 @@ int args_size(const char *text, uint64_t *out);
 int args_bytes(const char *text, const char *what, uint64_t *out);
 /* A cache mode, or NULL; what: "cache" or "source cache". */
 int args_cache(const char *mode, const char *what);
+/* -l of commands that read a snapshot: its form. */
+int args_snapshot(const struct opts *o);
 /* A request to read `name`, from -f, --image-opts and -U. */
 int args_source(const struct opts *o, const char *name, struct stack_request *r);
 /* Threads for work on data: as many as there are processors for us, 16 at most. */

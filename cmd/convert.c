@@ -7,6 +7,7 @@
 
 #include "cmd/args.h"
 #include "cmd/cmd.h"
+#include "cmd/snapname.h"
 #include "lib/mem.h"
 
 #define SECTOR	    512
@@ -155,17 +156,22 @@ static const char *check_modes(const struct opts *o)
 /* What is refused before anything is opened, though the peer has it. */
 static int check_missing(const struct opts *o)
 {
-	const char *snapshot = opts_get(o, "snapshot");
-
-	if (snapshot)
-		cmd_error("-l %s: this version cannot read internal snapshots", snapshot);
-	else if (opts_has(o, "bitmaps"))
+	if (opts_has(o, "bitmaps"))
 		cmd_error(
 			"--bitmaps: this version does not copy bitmaps; without it the disk's "
 			"contents are converted");
 	else
 		return args_object(o);
 	return 1;
+}
+
+/* The peer takes the form with keys for the first source only, and an ID or name only where
+ * there is no other source. */
+static bool several_snapshots(const struct opts *o)
+{
+	const char *text = opts_get(o, "snapshot");
+
+	return text && !snapname_keyed(text);
 }
 
 static int open_source(struct convert *c, unsigned i)
@@ -180,6 +186,8 @@ static int open_source(struct convert *c, unsigned i)
 	};
 	struct err err;
 
+	if (i == 0 && !(c->nsource > 1 && several_snapshots(c->o)))
+		r.snapshot = opts_get(c->o, "snapshot");
 	c->in[i].chain = stack_open(&r, &err);
 	if (!c->in[i].chain) {
 		cmd_err(&err);
@@ -206,6 +214,10 @@ static int convert_all(struct convert *c)
 	c->copy.nsource = c->nsource;
 	for (unsigned i = 0; rc == 0 && i < c->nsource; i++)
 		rc = open_source(c, i);
+	if (rc == 0 && c->nsource > 1 && several_snapshots(c->o)) {
+		cmd_error("No support for concatenating multiple snapshot");
+		rc = 1;
+	}
 	if (rc == 0)
 		rc = opts_has(c->o, "no-create") ? convert_to_existing(c) : convert_to_new(c);
 	for (unsigned i = 0; i < c->nsource; i++) {
@@ -223,7 +235,7 @@ static int convert_with(const struct opts *o, int npos, char **argv, struct opts
 	const char *clash;
 	bool help;
 
-	if (take_values(&c) || args_keys(o, "target-options", keys, &help))
+	if (take_values(&c) || args_snapshot(o) || args_keys(o, "target-options", keys, &help))
 		return 1;
 	clash = check_modes(o);
 	if (clash) {

@@ -17,8 +17,8 @@
 #include "lib/pack.h"
 
 const struct command *const commands[] = {
-	&cmd_create,  &cmd_convert, &cmd_info,	     &cmd_map, &cmd_check, &cmd_compare,
-	&cmd_measure, &cmd_help,    &cmd_completion, &cmd_man, NULL,
+	&cmd_create,  &cmd_convert,  &cmd_info, &cmd_map,	 &cmd_check, &cmd_compare,
+	&cmd_measure, &cmd_snapshot, &cmd_help, &cmd_completion, &cmd_man,   NULL,
 };
 
 enum persona cmd_persona = PERSONA_PLATTER;

@@ -103,6 +103,7 @@ static int measure_source(const struct opts *o, const char *name, struct request
 
 	if (args_source(o, name, &r))
 		return 1;
+	r.snapshot = opts_get(o, "snapshot");
 	q->source = stack_open(&r, &err);
 	if (!q->source) {
 		cmd_err(&err);
@@ -148,15 +149,10 @@ static int measure_with(const struct opts *o, int npos, char **argv, struct opts
 	const char *format = opts_get(o, "target-format");
 	bool help;
 
-	if (args_output(o, &q.json) || args_object(o) ||
+	if (args_output(o, &q.json) || args_snapshot(o) || args_object(o) ||
 	    (opts_has(o, "size") && args_size(opts_get(o, "size"), &q.size)) ||
 	    check_usage(o, npos))
 		return 1;
-	if (opts_has(o, "snapshot")) {
-		cmd_error("-l %s: this version cannot read internal snapshots",
-			  opts_get(o, "snapshot"));
-		return 1;
-	}
 	if (args_keys(o, "options", keys, &help))
 		return 1;
 	q.format = args_format(format ? format : "raw");

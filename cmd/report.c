@@ -24,11 +24,11 @@ void report_text(FILE *to, const char *text)
 	}
 }
 
-/* Blanks up to the width of a column that report_text filled. */
-static void pad(FILE *to, const char *text, int width)
+void report_cell(FILE *to, const char *text, int width)
 {
 	int n = (int)strnlen(text, (size_t)width);
 
+	report_text(to, text);
 	fprintf(to, "%*s", width - n, "");
 }
 
@@ -45,11 +45,9 @@ static void print_snapshot(FILE *to, const struct snapshot_info *s)
 		 sec / 3600, sec / 60 % 60, sec % 60, s->vm_clock_nsec / 1000000 % 1000);
 	if (s->icount != -1)
 		snprintf(icount, sizeof(icount), "%" PRId64, s->icount);
-	report_text(to, s->id);
-	pad(to, s->id, 9);
+	report_cell(to, s->id, 9);
 	putc(' ', to);
-	report_text(to, s->name);
-	pad(to, s->name, 16);
+	report_cell(to, s->name, 16);
 	fprintf(to, " %8s%20s%13s%11s\n", size_human(s->vm_state_size, size), date, clock,
 		icount);
 }

@@ -13,6 +13,9 @@
  * terminal are shown as \xNN; the peer prints them as they are. */
 void report_text(FILE *to, const char *text);
 
+/* The same, and blanks up to a column's width in bytes of the text. */
+void report_cell(FILE *to, const char *text, int width);
+
 /* The table of `info` and `snapshot -l`, with its heading. */
 void report_snapshots(FILE *to, const struct snapshot_info *s, size_t n);
 /* The same for JSON; NULL: no memory. */

@@ -8,6 +8,7 @@
 
 #include "cmd/catalog.h"
 #include "cmd/node.h"
+#include "cmd/snapname.h"
 #include "lib/location.h"
 #include "lib/mem.h"
 
@@ -288,6 +289,20 @@ static struct chain *open_location(const struct stack_request *r, struct locatio
 	return stack_chain(l->opts, image, &env, err);
 }
 
+/* The chain is as long as the snapshot then is. */
+static struct chain *show_snapshot(struct chain *chain, const char *text, struct err *err)
+{
+	struct image *image = (struct image *)chain->layer[0];
+	struct err later;
+
+	if (snapname_load(image, text, err)) {
+		blk_close(&chain->blk, &later);
+		return NULL;
+	}
+	chain->blk.size = blk_size(&image->blk);
+	return chain;
+}
+
 struct chain *stack_open(const struct stack_request *r, struct err *err)
 {
 	struct chain *chain = NULL;
@@ -302,5 +317,5 @@ struct chain *stack_open(const struct stack_request *r, struct err *err)
 	}
 	if (!chain)
 		err_prefix(err, "Could not open '%s'", r->name);
-	return chain;
+	return chain && r->snapshot ? show_snapshot(chain, r->snapshot, err) : chain;
 }

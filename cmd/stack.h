@@ -23,7 +23,8 @@ struct stack_request {
 	bool no_backing; /* only the top image; its backing file is not opened */
 	bool no_io;	 /* info: implies no_backing and no data file */
 	bool check;	 /* opened to be checked: dirty and corrupt bits are no obstacle */
-	const char *snapshot; /* -l: reserved for the snapshot issue */
+	/* -l: the image shows this snapshot, as snapname.h reads it; not with write */
+	const char *snapshot;
 };
 
 /* The open image is chain->layer[0], a struct image, called as the peer calls it (blk.name:

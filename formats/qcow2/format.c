@@ -2,6 +2,7 @@
  * The format's descriptor. The specification is QEMU's docs/interop/qcow2.rst.
  */
 #include "formats/qcow2/qcow2.h"
+#include "formats/qcow2/snapshot.h"
 
 #include "lib/bytes.h"
 
@@ -14,6 +15,11 @@ static int qcow2_probe(const uint8_t *head, size_t n, uint64_t size)
 }
 
 static const char *const extensions[] = {"qcow2", "qc2", NULL};
+
+static const struct snapshot_ops snapshot_ops = {
+	.load = qcow2_snapshot_load,
+	.exclusive = qcow2_snapshot_exclusive,
+};
 
 const struct format format_qcow2 = {
 	.name = "qcow2",
@@ -29,4 +35,5 @@ const struct format format_qcow2 = {
 	.info = qcow2_info,
 	.check = qcow2_check,
 	.measure = qcow2_measure,
+	.snapshot = &snapshot_ops,
 };

@@ -14,7 +14,7 @@ is "$out" '{
 ok platter measure -o help -O qcow2 odd
 like "$out" 'cluster_size' '-o help lists the options of the format'
 exits 1 platter measure -l snap odd
-like "$err" 'snapshots' '-l is refused in clear words'
+like "$err" "does not support temporarily loading" "-l of a format without snapshots"
 exits 1 platter measure --size 1G odd
 exits 1 platter measure -O vhd --size 1G
 like "$err" "Unknown file format 'vhd'" 'an unknown format'
