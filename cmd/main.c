@@ -59,6 +59,14 @@ void cmd_err(const struct err *err)
 	cmd_error("%s", err->text);
 }
 
+/* As the peer's, without its name, and apart from the error, which then says less. Under
+ * our own name all is in the one line of the error. */
+static void say_notice(const char *text)
+{
+	fflush(stdout);
+	fprintf(stderr, "%s\n", text);
+}
+
 static void say_try(void)
 {
 	if (current && cmd_persona == PERSONA_PLATTER)
@@ -258,6 +266,7 @@ int main(int argc, char **argv)
 	if (strcmp(base, "qemu-img") == 0) {
 		cmd_persona = PERSONA_QEMU_IMG;
 		cmd_name = "qemu-img";
+		err_notice_to(say_notice);
 	}
 	occupy_streams();
 	signal(SIGPIPE, SIG_IGN);

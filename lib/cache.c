@@ -29,6 +29,8 @@ struct cache {
 	bool data_written; /* data not yet stable that pieces refer to */
 	bool unstable;	   /* pieces were written and not yet made stable */
 	bool waiting;	   /* for `on` to be flushed */
+	int (*may_write)(void *arg, uint64_t off, size_t n, struct err *err); /* or NULL */
+	void *arg;
 
 	struct piece **bucket;
 	size_t nbucket; /* a power of two; all[] has as much room */
@@ -183,6 +185,14 @@ void cache_data_in(struct cache *c, struct blk *data)
 	c->data = data;
 }
 
+void cache_guard(struct cache *c,
+		 int (*may_write)(void *arg, uint64_t off, size_t n, struct err *err),
+		 void *arg)
+{
+	c->may_write = may_write;
+	c->arg = arg;
+}
+
 /* What must be stable before a piece of c may be written. */
 static int before_write(struct cache *c, struct err *err)
 {
@@ -220,6 +230,8 @@ static int write_run(struct cache *c, struct piece **p, size_t n, struct err *er
 {
 	uint8_t *from = bytes_of(c, p[0]);
 
+	if (c->may_write && c->may_write(c->arg, p[0]->off, n * c->size, err))
+		return -1;
 	if (n > 1) {
 		for (size_t i = 0; i < n; i++)
 			memcpy(c->run + i * c->size, bytes_of(c, p[i]), c->size);

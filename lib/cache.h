@@ -31,6 +31,11 @@ void cache_data_written(struct cache *c);
 /* Data lies in this file instead: it is what then is made stable. NULL ends it. */
 void cache_data_in(struct cache *c, struct blk *data);
 
+/* Asked before n bytes of pieces are written at off; -1: they are not. */
+void cache_guard(struct cache *c,
+		 int (*may_write)(void *arg, uint64_t off, size_t n, struct err *err),
+		 void *arg);
+
 /* The piece at `off` (a multiple of size), read if need be; held until put. All of it must
  * be in the file. */
 void *cache_get(struct cache *c, uint64_t off, struct err *err);

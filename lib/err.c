@@ -69,3 +69,29 @@ int err_nomem(struct err *err, unsigned long long bytes, const char *what)
 {
 	return err_set(err, ENOMEM, "Cannot allocate %llu bytes for %s", bytes, what);
 }
+
+static void (*teller)(const char *text);
+
+void err_notice_to(void (*tell)(const char *text))
+{
+	teller = tell;
+}
+
+bool err_has_notice(void)
+{
+	return teller;
+}
+
+bool err_notice(const char *fmt, ...)
+{
+	char text[ERR_TEXT_MAX];
+	va_list ap;
+
+	if (!teller)
+		return false;
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	teller(text);
+	return true;
+}

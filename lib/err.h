@@ -31,6 +31,14 @@ int err_sys(struct err *err, const char *fmt, ...) __attribute__((format(printf,
 int err_prefix(struct err *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* Appends "\n<fmt>": what to do next. Returns -1. */
 int err_hint(struct err *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/*
+ * What is told apart from errors, because it happened once and may be behind many of them.
+ * The program may say at its start who tells it; otherwise err_notice returns false and it
+ * belongs into the error. Texts have no final newline.
+ */
+void err_notice_to(void (*tell)(const char *text));
+bool err_notice(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+bool err_has_notice(void);
 /* "Cannot allocate N bytes for WHAT", ENOMEM. Returns -1. */
 int err_nomem(struct err *err, unsigned long long bytes, const char *what);
 

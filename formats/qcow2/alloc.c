@@ -133,7 +133,7 @@ static int write_reftable(struct qcow2 *q, uint64_t off, uint64_t from, uint64_t
 		return err_nomem(err, n, "the refcount table");
 	for (uint64_t i = from; i <= to; i++)
 		put_be64(buf + (i - from) * 8, q->reftable[i]);
-	return blk_pwrite(q->image.blk.lower, buf, n, off + from * 8, 0, err);
+	return qcow2_metadata_write(q, QCOW2_META_REFTABLE, buf, n, off + from * 8, err);
 }
 
 static int wait_stable(struct qcow2 *q, struct err *err)
@@ -156,6 +156,8 @@ static int make_blocks(struct qcow2 *q, uint64_t cl, uint64_t top, uint64_t at, 
 {
 	uint64_t place = at;
 
+	if (qcow2_overlap_check(q, 0, at << q->h.cluster_bits, n << q->h.cluster_bits, err))
+		return -1;
 	*low = UINT64_MAX;
 	*high = 0;
 	for (uint64_t b = cl >> q->refblock_bits; b <= top; b++) {
@@ -170,6 +172,7 @@ static int make_blocks(struct qcow2 *q, uint64_t cl, uint64_t top, uint64_t at, 
 			return -1;
 		cache_put(q->ref_cache, block);
 		q->reftable[b] = off;
+		qcow2_overlap_refblock(q, off);
 		place++;
 		*low = MIN(*low, b);
 		*high = MAX(*high, b);
@@ -215,6 +218,9 @@ static int make_area(struct qcow2 *q, uint64_t at, uint64_t entries, uint64_t n,
 			       "The image file has reached the size that a refcount table of "
 			       "%d bytes can describe",
 			       QCOW2_REFTABLE_MAX);
+	if (qcow2_overlap_check(q, 0, at << h->cluster_bits, (*cl + n - at) << h->cluster_bits,
+				err))
+		return -1;
 	grown = realloc(q->reftable, entries * 8);
 	if (!grown)
 		return err_nomem(err, entries * 8, "the refcount table");
@@ -308,49 +314,6 @@ static int cover(struct qcow2 *q, uint64_t cl, uint64_t *n, bool whole, struct e
 	return 1;
 }
 
-static bool touches(uint64_t off, uint64_t len, uint64_t table, uint64_t size)
-{
-	return off < table + size && table < off + len;
-}
-
-const char *qcow2_overlaps(const struct qcow2 *q, uint64_t off, uint64_t len)
-{
-	if (off < q->cluster_size)
-		return "qcow2_header";
-	if (touches(off, len, q->h.l1_off, q->h.l1_size * UINT64_C(8)))
-		return "active L1 table";
-	if (touches(off, len, q->h.reftable_off, q->nreftable * 8))
-		return "refcount table";
-	if (q->snapshot_table_len &&
-	    touches(off, len, q->h.snapshots_off, q->snapshot_table_len))
-		return "snapshot table";
-	return NULL;
-}
-
-/* Refcounts that are too low would hand out what is in use: the last line of defence. */
-static int check_overlap(struct qcow2 *q, uint64_t off, uint64_t len, struct err *err)
-{
-	const char *what = qcow2_overlaps(q, off, len);
-	uint64_t cluster = q->cluster_size;
-
-	for (uint64_t i = 0; !what && i < q->h.l1_size; i++)
-		if (q->l1[i] && touches(off, len, q->l1[i] & QCOW2_OFF_MASK, cluster))
-			what = "active L2 table";
-	for (uint64_t i = 0; !what && i < q->nreftable; i++)
-		if (q->reftable[i] && touches(off, len, q->reftable[i], cluster))
-			what = "refcount block";
-	for (uint32_t i = 0; !what && i < q->nsnapshot; i++)
-		if (touches(off, len, q->snapshot[i].l1_off,
-			    q->snapshot[i].l1_size * UINT64_C(8)))
-			what = "inactive L1 table";
-	if (!what)
-		return 0;
-	return qcow2_corrupt(q, err,
-			     "Preventing an allocation at 0x%" PRIx64
-			     ": the place has a refcount of 0 but overlaps with the %s",
-			     off, what);
-}
-
 /* Is the file to grow at `off` although much could be had again, if only the tables that
  * no longer point there were on the disk? */
 static bool wants_sync(const struct qcow2 *q, uint64_t off)
@@ -385,7 +348,7 @@ int qcow2_alloc(struct qcow2 *q, uint64_t want, bool whole, uint64_t *off, uint6
 	*off = cl << q->h.cluster_bits;
 	len = n << q->h.cluster_bits;
 	*fresh = *off >= q->fresh_off;
-	if (!(q->flags & IMAGE_NEW) && check_overlap(q, *off, len, err))
+	if (qcow2_overlap_check(q, 0, *off, len, err))
 		return -1;
 	if (qcow2_ref_change(q, cl, n, true, err))
 		return -1;

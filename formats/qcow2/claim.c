@@ -137,7 +137,6 @@ static int claim_in_table(struct qcow2 *q, struct claim *c, uint8_t *table, uint
 		uint64_t next = MIN(round_down(off, q->cluster_size) + q->cluster_size, end);
 		uint64_t entry = get_be64(qcow2_entry_at(q, table, off));
 		uint64_t host = entry & QCOW2_OFF_MASK;
-		const char *what;
 
 		if (check_part(q, entry, off, next, err))
 			return -1;
@@ -147,12 +146,8 @@ static int claim_in_table(struct qcow2 *q, struct claim *c, uint8_t *table, uint
 						     "Data cluster offset 0x%" PRIx64
 						     " unaligned (guest offset: 0x%" PRIx64 ")",
 						     host, off);
-			what = qcow2_overlaps(q, host, q->cluster_size);
-			if (what)
-				return qcow2_corrupt(q, err,
-						     "Preventing invalid write on metadata "
-						     "(overlaps with %s)",
-						     what);
+			if (qcow2_overlap_check(q, 0, host, q->cluster_size, err))
+				return -1;
 			if (claim_new(q, c, pending, off - pending, err) ||
 			    add_run(c, off, host + (off & (q->cluster_size - 1)), next - off,
 				    false, err))

@@ -330,6 +330,19 @@ static int find_run(struct qcow2 *q, uint64_t off, uint64_t len, struct run *all
 	return 0;
 }
 
+/* May the guest write straight to the place of the run? */
+static bool in_place(struct qcow2 *q, const struct run *r, uint64_t len)
+{
+	const char *what;
+	struct err later;
+
+	if (q->dead)
+		return false;
+	return qcow2_external(q) ||
+	       (qcow2_overlap_find(q, 0, r->host, MIN(r->len, len), &what, &later) == 0 &&
+		!what);
+}
+
 int qcow2_extent(struct blk *blk, uint64_t off, uint64_t len, struct extent *out,
 		 struct err *err)
 {
@@ -342,8 +355,7 @@ int qcow2_extent(struct blk *blk, uint64_t off, uint64_t len, struct extent *out
 	pthread_mutex_lock(&q->lock);
 	rc = find_run(q, off, len, &r, err);
 	/* a broken table must not let the guest write over metadata: a claim sees that */
-	if (rc == 0 && (q->flags & IMAGE_WRITE) && r.flags == EXT_DATA && !qcow2_external(q) &&
-	    qcow2_overlaps(q, r.host, r.len))
+	if (rc == 0 && (q->flags & IMAGE_WRITE) && r.flags == EXT_DATA && !in_place(q, &r, len))
 		r.flags |= EXT_SHARED;
 	pthread_mutex_unlock(&q->lock);
 	if (rc)

@@ -144,6 +144,16 @@ static int make_caches(struct qcow2 *q, struct err *err)
 	return q->ref_cache ? 0 : -1;
 }
 
+static int check_l2(void *q, uint64_t off, size_t n, struct err *err)
+{
+	return qcow2_overlap_check(q, QCOW2_META_ACTIVE_L2, off, n, err);
+}
+
+static int check_refblock(void *q, uint64_t off, size_t n, struct err *err)
+{
+	return qcow2_overlap_check(q, QCOW2_META_REFBLOCK, off, n, err);
+}
+
 /* What only a writer needs. An autoclear bit that we do not know says that something
  * follows our writes which will not. */
 static int prepare_writing(struct qcow2 *q, struct err *err)
@@ -154,6 +164,8 @@ static int prepare_writing(struct qcow2 *q, struct err *err)
 	q->l1_dirty = calloc(1, bits / 8 + 1);
 	if (!q->l1_dirty)
 		return err_nomem(err, bits / 8 + 1, "the L1 table");
+	cache_guard(q->l2_cache, check_l2, q);
+	cache_guard(q->ref_cache, check_refblock, q);
 	cache_relax(q->l2_cache, q->flags & IMAGE_NEW);
 	cache_relax(q->ref_cache, q->flags & IMAGE_NEW);
 	q->fresh_off = UINT64_MAX;
@@ -226,6 +238,7 @@ static int qcow2_close(struct blk *blk, struct err *err)
 	free(q->reftable);
 	free(q->l1_dirty);
 	free(q->later);
+	qcow2_overlap_reset(q);
 	qcow2_snapshots_free(q);
 	qcow2_extra_free(&q->extra);
 	free(q->image.backing);

@@ -72,6 +72,7 @@ int qcow2_tuning(const struct opts *o, const struct qcow2_header *h, bool write,
 	t->l2_cache = write ? L2_CACHE_DEFAULT : L2_CACHE_READER;
 	t->ref_cache = REF_CACHE_DEFAULT;
 	t->lazy = h->compat & QCOW2_COMPAT_LAZY;
+	t->overlap = QCOW2_META_CACHED;
 	if (!o)
 		return 0;
 	if (cache_sizes(o, t, err) || opts_bool(o, "lazy-refcounts", &t->lazy, err))

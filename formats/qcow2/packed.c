@@ -32,11 +32,10 @@ static int inflate(struct qcow2 *q, const struct extent *e, void *out, struct er
 	AUTO_FREE uint8_t *packed = mem_alloc(e->packed);
 
 	if (e->host >= blk_size(e->home))
-		return qcow2_corrupt(q, err,
-				     "Compressed cluster at 0x%" PRIx64
-				     " is beyond the end of the file (guest offset: 0x%" PRIx64
-				     ")",
-				     e->host, round_down(e->off, q->cluster_size));
+		return err_set(err, EIO,
+			       "%s: Compressed cluster at 0x%" PRIx64
+			       " is beyond the end of the file (guest offset: 0x%" PRIx64 ")",
+			       blk->name, e->host, round_down(e->off, q->cluster_size));
 	if (!packed)
 		return err_nomem(err, e->packed, "a compressed cluster");
 	if (blk_pread(e->home, packed, e->packed, e->host, err))

@@ -6,6 +6,7 @@
  *	snapshot.c, bitmap.c  the tables of snapshots and bitmaps
  *	map.c      L1 and L2 tables -> extents; packed.c: compressed clusters
  *	refcount.c, alloc.c  reference counts; host clusters
+ *	overlap.c  what is about to be written over metadata is not
  *	claim.c, zero.c      writing: claim, settle, drop; zeros, discard
  *	sync.c     what goes to the disk when
  *	options.c, create.c, resize.c  new images, more room
@@ -144,10 +145,30 @@ struct qcow2_freed {
 	bool punch;	   /* a discard: give the space back to the file system, too */
 };
 
+/* The kinds of metadata that nothing else may be written over. */
+enum {
+	QCOW2_META_HEADER = 1,
+	QCOW2_META_ACTIVE_L1 = 2,
+	QCOW2_META_ACTIVE_L2 = 4,
+	QCOW2_META_REFBLOCK = 8,
+	QCOW2_META_REFTABLE = 16,
+	QCOW2_META_SNAPSHOT_TABLE = 32,
+	QCOW2_META_INACTIVE_L1 = 64,
+	QCOW2_META_INACTIVE_L2 = 128,
+	QCOW2_META_BITMAP_DIR = 256,
+	/* the templates of the option overlap-check */
+	QCOW2_META_CONSTANT = QCOW2_META_HEADER | QCOW2_META_ACTIVE_L1 | QCOW2_META_REFTABLE |
+			      QCOW2_META_SNAPSHOT_TABLE | QCOW2_META_BITMAP_DIR,
+	QCOW2_META_CACHED = QCOW2_META_CONSTANT | QCOW2_META_ACTIVE_L2 | QCOW2_META_REFBLOCK |
+			    QCOW2_META_INACTIVE_L1,
+	QCOW2_META_ALL = QCOW2_META_CACHED | QCOW2_META_INACTIVE_L2,
+};
+
 /* How an image is used, not what it is. */
 struct qcow2_tuning {
 	uint64_t l2_cache, ref_cache; /* bytes at most */
 	bool lazy;
+	unsigned overlap; /* QCOW2_META_*: what is looked for before a write */
 };
 
 struct qcow2 {
@@ -191,6 +212,9 @@ struct qcow2 {
 	struct qcow2_freed *later; /* what the next sync frees */
 	size_t nlater, later_room;
 	uint64_t later_bytes;
+	struct qcow2_guard *guard; /* overlap.c's; NULL: not yet made */
+	bool told;		   /* of a corruption, once */
+	bool dead;		   /* corrupt: nothing is written any more */
 };
 
 static inline struct qcow2 *qcow2_of(struct blk *blk)
@@ -302,7 +326,10 @@ void qcow2_l1_set(struct qcow2 *q, uint64_t i, uint64_t entry);
 /* At the end of a writer. Takes no lock. */
 int qcow2_finish(struct qcow2 *q, struct err *err);
 int qcow2_flush(struct blk *blk, struct err *err);
-/* "NAME: qcow2: Image is corrupt: ...", EIO; sets the corrupt bit where we write. -1. */
+/*
+ * EIO, -1. The first time the user is told, in the peer's words (err_notice). Of an image
+ * that is written, the corrupt bit is set, and nothing is written any more. Under the lock.
+ */
 int qcow2_corrupt(struct qcow2 *q, struct err *err, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
@@ -335,10 +362,30 @@ int qcow2_alloc(struct qcow2 *q, uint64_t want, bool whole, uint64_t *off, uint6
  * the new refcount table that describe them: how the peer preallocates data.
  */
 int qcow2_alloc_area(struct qcow2 *q, uint64_t n, uint64_t *off, struct err *err);
-/* The name of the table of the header's that a place overlaps; NULL: none. */
-const char *qcow2_overlaps(const struct qcow2 *q, uint64_t off, uint64_t len);
 /* Room for n compressed bytes: after the last ones where they fit. */
 int qcow2_alloc_packed(struct qcow2 *q, uint32_t n, uint64_t *off, struct err *err);
+
+/* ---- overlap.c -------------------------------------------------------------------- */
+
+/*
+ * Every write of metadata but the header's goes through this (or a cache): the place must
+ * not be of any metadata of another kind, or the image is corrupt. `kind`: what is written,
+ * one of QCOW2_META_*, 0 for what is none of these. Under the lock, as all of the following.
+ */
+int qcow2_metadata_write(struct qcow2 *q, unsigned kind, const void *buf, size_t n,
+			 uint64_t off, struct err *err);
+/* The check by itself: for data, for places that are about to be used (kind 0). */
+int qcow2_overlap_check(struct qcow2 *q, unsigned kind, uint64_t off, uint64_t len,
+			struct err *err);
+/* The same, only *what it overlaps is told; NULL: nothing. */
+int qcow2_overlap_find(struct qcow2 *q, unsigned kind, uint64_t off, uint64_t len,
+		       const char **what, struct err *err);
+/* An L1 entry changes, or a refcount block is made. */
+void qcow2_overlap_l2(struct qcow2 *q, uint64_t old, uint64_t now);
+void qcow2_overlap_refblock(struct qcow2 *q, uint64_t now);
+/* To be called when q->snapshot, or more of q->l1 or q->reftable than single entries, has
+ * changed: forgets what was known of their places. */
+void qcow2_overlap_reset(struct qcow2 *q);
 
 /* ---- claim.c ---------------------------------------------------------------------- */
 

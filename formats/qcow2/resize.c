@@ -19,7 +19,7 @@ static int write_l1_at(struct qcow2 *q, const uint64_t *l1, uint64_t n, uint64_t
 		return err_nomem(err, n * 8, "the L1 table");
 	for (uint64_t i = 0; i < n; i++)
 		put_be64(buf + 8 * i, l1[i]);
-	return blk_pwrite(q->image.blk.lower, buf, n * 8, off, 0, err);
+	return qcow2_metadata_write(q, QCOW2_META_ACTIVE_L1, buf, n * 8, off, err);
 }
 
 /* A table of n entries in a new place, stable before the header points there. */

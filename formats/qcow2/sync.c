@@ -23,15 +23,30 @@
 
 static int mark_corrupt(struct qcow2 *q, struct err *err)
 {
-	if (!(q->flags & IMAGE_WRITE) || (q->flags & (IMAGE_CHECK | IMAGE_NEW)) ||
-	    q->h.version < 3 || (q->h.incompat & QCOW2_INCOMPAT_CORRUPT))
+	if ((q->flags & IMAGE_NEW) || q->h.version < 3 ||
+	    (q->h.incompat & QCOW2_INCOMPAT_CORRUPT))
 		return 0;
 	q->h.incompat |= QCOW2_INCOMPAT_CORRUPT;
-	return qcow2_header_update(q, err);
+	return qcow2_header_update(q, err) || blk_flush(q->image.blk.lower, err) ? -1 : 0;
+}
+
+/* Says it once; false where nobody listens. */
+static bool tell(struct qcow2 *q, bool writing, const char *text)
+{
+	if (q->told)
+		return err_has_notice();
+	q->told = true;
+	return writing ? err_notice("qcow2: Marking image as corrupt: %s; further corruption "
+				    "events will be suppressed",
+				    text)
+		       : err_notice("qcow2: Image is corrupt: %s; further non-fatal corruption "
+				    "events will be suppressed",
+				    text);
 }
 
 int qcow2_corrupt(struct qcow2 *q, struct err *err, const char *fmt, ...)
 {
+	bool writing = (q->flags & IMAGE_WRITE) && !(q->flags & IMAGE_CHECK), told;
 	char text[256];
 	struct err later;
 	va_list ap;
@@ -39,8 +54,24 @@ int qcow2_corrupt(struct qcow2 *q, struct err *err, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
-	mark_corrupt(q, &later);
+	told = !(q->flags & IMAGE_CHECK) && tell(q, writing, text);
+	if (writing && !q->dead) {
+		q->dead = true;
+		mark_corrupt(q, &later);
+	}
+	if (told)
+		return err_set(err, EIO, "%s", strerror(EIO));
 	return err_set(err, EIO, "%s: qcow2: Image is corrupt: %s", q->image.blk.name, text);
+}
+
+static int check_alive(const struct qcow2 *q, struct err *err)
+{
+	bool corrupt = (q->h.incompat & QCOW2_INCOMPAT_CORRUPT) && !(q->flags & IMAGE_CHECK);
+
+	if (!q->dead && !corrupt)
+		return 0;
+	return err_set(err, EIO, "%s: qcow2: Image is corrupt; it is not written any more",
+		       q->image.blk.name);
 }
 
 int qcow2_start(struct qcow2 *q, struct err *err)
@@ -57,10 +88,8 @@ int qcow2_start(struct qcow2 *q, struct err *err)
 		return err_set(err, EIO,
 			       "An earlier error left the reference counts unfinished: no more "
 			       "clusters are allocated");
-	if ((h->incompat & QCOW2_INCOMPAT_CORRUPT) && !(q->flags & IMAGE_CHECK))
-		return err_set(err, EIO,
-			       "%s: qcow2: Image is corrupt; it is not written any more",
-			       q->image.blk.name);
+	if (check_alive(q, err))
+		return -1;
 	if (q->started)
 		return 0;
 	/* Bitmaps have to follow every write while the bit is set. We do not record writes
@@ -103,6 +132,7 @@ int qcow2_header_rewrite(struct qcow2 *q, struct err *err)
 
 void qcow2_l1_set(struct qcow2 *q, uint64_t i, uint64_t entry)
 {
+	qcow2_overlap_l2(q, q->l1[i], entry);
 	q->l1[i] = entry;
 	q->l1_dirty[i / L1_BLOCK / 8] |= (uint8_t)(1 << i / L1_BLOCK % 8);
 	q->l1_changed = true;
@@ -122,7 +152,8 @@ static int write_l1(struct qcow2 *q, struct err *err)
 			continue;
 		for (uint64_t k = 0; k < part; k++)
 			put_be64(buf + 8 * k, q->l1[i + k]);
-		if (blk_pwrite(q->image.blk.lower, buf, part * 8, q->h.l1_off + i * 8, 0, err))
+		if (qcow2_metadata_write(q, QCOW2_META_ACTIVE_L1, buf, part * 8,
+					 q->h.l1_off + i * 8, err))
 			return -1;
 		*dirty &= (uint8_t)~bit;
 	}
@@ -139,7 +170,8 @@ static void punch(struct qcow2 *q, const struct qcow2_freed *f)
 	for (uint64_t off = f->off; off < end; off += q->cluster_size) {
 		uint64_t cl = off >> q->h.cluster_bits, refs;
 
-		if (qcow2_ref_of(q, cl, &refs, &later) == 0 && refs == 0)
+		if (qcow2_ref_of(q, cl, &refs, &later) == 0 && refs == 0 &&
+		    qcow2_overlap_check(q, 0, off, q->cluster_size, &later) == 0)
 			blk_zero(q->image.blk.lower, off, q->cluster_size,
 				 BLK_UNMAP | BLK_ADVISE | BLK_CHEAP, &later);
 	}
@@ -168,6 +200,8 @@ int qcow2_sync(struct qcow2 *q, bool stable, struct err *err)
 	struct blk *file = q->image.blk.lower;
 	bool wait = !(q->flags & IMAGE_NEW);
 
+	if (check_alive(q, err))
+		return -1;
 	/* the caches flush the file where one refers to the other, or to data */
 	if (cache_flush(q->ref_cache, err) || cache_flush(q->l2_cache, err))
 		return -1;

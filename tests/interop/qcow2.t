@@ -256,7 +256,7 @@ ok -n 'but read' qimg compare -q -f raw src w
 qemu-io -f qcow2 -c 'write -P 1 0 1M' w >/dev/null
 python3 "$TOP/tests/interop/damage.py" w 'q.sref(3, 0)'
 exits 1 -n 'the L1 table is not given away' qimg convert -n -O qcow2 src w
-like "$err" 'overlaps with the active L1 table' 'and why'
+like "$err" 'Preventing invalid write on metadata .overlaps with active L1 table' 'and why'
 is "$(field w 72 8)" 0000000000000002 'the image says that it is corrupt'
 "$PEER" create -q -f qcow2 w 8M
 qemu-io -f qcow2 -c 'write -P 1 0 3M' w >/dev/null
