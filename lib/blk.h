@@ -78,7 +78,15 @@ enum {
 };
 
 /* preallocation of create and resize */
-enum blk_prealloc { PREALLOC_OFF, PREALLOC_METADATA, PREALLOC_FALLOC, PREALLOC_FULL };
+enum blk_prealloc {
+	PREALLOC_OFF,
+	PREALLOC_METADATA,
+	PREALLOC_FALLOC,
+	PREALLOC_FULL,
+	/* or'ed to one of them, for resize of a format with backing files: what is new reads
+	 * as zeros at any time, though the image below goes on there */
+	PREALLOC_ZERO = 16,
+};
 
 /* Codecs of EXT_PACKED data; equal codec and grain mean: bytes can be carried over. */
 enum codec { CODEC_NONE, CODEC_DEFLATE, CODEC_ZSTD };

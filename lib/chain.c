@@ -329,10 +329,51 @@ static int64_t chain_disk_usage(struct blk *blk)
 	return blk_disk_usage(chain_of(blk)->layer[0]);
 }
 
+/* Of the last unit, what is past the end must not be the image below's once the disk is
+ * longer: all of it becomes our own. */
+static int own_last(struct chain *c, struct err *err)
+{
+	uint64_t end = c->blk.size,
+		 start = round_down(end, c->blk.part ? c->blk.part : c->blk.grain);
+	AUTO_FREE uint8_t *buf = NULL;
+	struct extent e;
+
+	if (start == end)
+		return 0;
+	if (blk_extent(c->layer[0], start, end - start, &e, err))
+		return -1;
+	if (!(e.flags & EXT_ABSENT))
+		return 0;
+	start = round_down(end, unit_of(c, &e));
+	buf = mem_alloc(end - start);
+	if (!buf)
+		return err_nomem(err, end - start, "a cluster");
+	return read_held(c, buf, end - start, start, err) ||
+			       write_claimed(c->layer[0], buf, start, end - start, err)
+		       ? -1
+		       : 0;
+}
+
+/* Longer, over an image that is longer already: what was hidden stays so. */
+static int grow_over(struct chain *c, uint64_t size, enum blk_prealloc p, struct err *err)
+{
+	uint64_t old = c->blk.size;
+
+	if (own_last(c, err))
+		return -1;
+	if (blk_resize(c->layer[0], size, p | PREALLOC_ZERO, err) == 0)
+		return 0;
+	if (err->num != ENOTSUP || blk_resize(c->layer[0], size, p, err))
+		return -1;
+	c->blk.size = size;
+	return p == PREALLOC_OFF ? blk_zero(&c->blk, old, size - old, 0, err) : 0;
+}
+
 static int chain_resize_op(struct blk *blk, uint64_t size, enum blk_prealloc p, struct err *err)
 {
 	struct chain *c = chain_of(blk);
-	int rc = blk_resize(c->layer[0], size, p, err);
+	bool over = size > blk->size && c->n > 1 && blk_size(c->layer[1]) > blk->size;
+	int rc = over ? grow_over(c, size, p, err) : blk_resize(c->layer[0], size, p, err);
 
 	blk->size = blk_size(c->layer[0]);
 	return rc;
@@ -394,6 +435,23 @@ int chain_append(struct chain *c, struct blk *below, struct err *err)
 	c->layer = more;
 	c->layer[c->n++] = below;
 	return 0;
+}
+
+struct chain *chain_split(struct chain *c, unsigned n, struct err *err)
+{
+	struct chain *lower = chain_new(c->layer[n], err);
+	struct err later;
+
+	for (unsigned d = n + 1; d < c->n; d++) {
+		if (!lower) {
+			blk_close(c->layer[d], &later);
+		} else if (chain_append(lower, c->layer[d], err)) {
+			blk_close(&lower->blk, &later);
+			lower = NULL;
+		}
+	}
+	c->n = n;
+	return lower;
 }
 
 struct chain *chain_new(struct blk *top, struct err *err)

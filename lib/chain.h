@@ -35,9 +35,15 @@ struct chain {
 struct chain *chain_new(struct blk *top, struct err *err);
 /* Puts an image under the lowest layer. Takes it over, also on failure. */
 int chain_append(struct chain *chain, struct blk *below, struct err *err);
+/*
+ * The layers from n on (0 < n < chain->n) become a chain of their own; the first keeps the
+ * others, and what those leave absent is then absent. NULL: those layers are closed.
+ */
+struct chain *chain_split(struct chain *chain, unsigned n, struct err *err);
 /* The chain that this blk is; NULL: it is something else. */
 struct chain *chain_from_blk(struct blk *blk);
-/* chain->blk.size follows the top layer after a resize of that. */
+/* chain->blk.size follows the top layer after a resize of that. What is new reads as zeros,
+ * also where the layer below is longer. */
 int chain_resize(struct chain *chain, uint64_t size, enum blk_prealloc p, struct err *err);
 
 /*

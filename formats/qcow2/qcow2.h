@@ -10,6 +10,7 @@
  *	claim.c, zero.c      writing: claim, settle, drop; zeros, discard
  *	sync.c     what goes to the disk when
  *	options.c, create.c, resize.c  new images, more room
+ *	backing.c, empty.c   another backing file; all data dropped
  *	info.c, measure.c, check*.c    what format.h asks for
  *
  * Units: bytes; what counts clusters ends in _cl. L1, L2 and refcount table entries are

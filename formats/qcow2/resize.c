@@ -152,8 +152,18 @@ static int reach_end(struct qcow2 *q, struct err *err)
 	return blk_resize(file, q->file_end, PREALLOC_OFF, err);
 }
 
-static int resize_held(struct qcow2 *q, uint64_t size, enum blk_prealloc p, struct err *err)
+/* The rest of the last cluster is the caller's: it may have to be copied. */
+static int hide_below(struct qcow2 *q, uint64_t size, struct err *err)
 {
+	uint64_t unit = qcow2_ext_l2(q) ? q->image.blk.part : q->cluster_size;
+
+	return qcow2_zero_held(q, round_up(q->h.size, unit), round_up(size, q->cluster_size), 0,
+			       err);
+}
+
+static int resize_held(struct qcow2 *q, uint64_t size, enum blk_prealloc mode, struct err *err)
+{
+	enum blk_prealloc p = mode & ~(unsigned)PREALLOC_ZERO;
 	uint64_t need = qcow2_l1_needed(&q->h, size);
 	uint64_t from = round_up(q->h.size, q->cluster_size), old = q->h.size;
 
@@ -173,6 +183,9 @@ static int resize_held(struct qcow2 *q, uint64_t size, enum blk_prealloc p, stru
 		if (reach_end(q, err))
 			return -1;
 	}
+	if ((mode & PREALLOC_ZERO) && (p == PREALLOC_OFF || qcow2_ext_l2(q)) &&
+	    (hide_below(q, size, err) || qcow2_sync(q, true, err)))
+		return -1;
 	q->h.size = size;
 	if (qcow2_header_update(q, err)) {
 		q->h.size = old;
@@ -193,6 +206,9 @@ int qcow2_resize(struct blk *blk, uint64_t size, enum blk_prealloc p, struct err
 		return err_set(err, ENOTSUP, "qcow2 images cannot be made smaller");
 	if (size > blk->size && q->h.version < 3 && q->h.nb_snapshots)
 		return err_set(err, ENOTSUP, "Can't resize a v2 image which has snapshots");
+	if ((p & PREALLOC_ZERO) && q->h.version < 3)
+		return err_set(err, ENOTSUP,
+			       "qcow2 version 2 has no zero clusters over a backing file");
 	if (qcow2_l1_needed(&q->h, size) > QCOW2_L1_MAX / 8 || size > INT64_MAX)
 		return err_set(err, EFBIG,
 			       "The image size is too large for file format 'qcow2' (try "

@@ -129,6 +129,19 @@ static int check_range(const struct qcow2 *q, uint64_t off, uint64_t len, struct
 		       len, off);
 }
 
+int qcow2_zero_held(struct qcow2 *q, uint64_t off, uint64_t end, unsigned flags,
+		    struct err *err)
+{
+	while (off < end) {
+		uint64_t next = MIN((qcow2_l1_index(q, off) + 1) * q->l2_span, end);
+
+		if (zero_in_table(q, off, next, flags, err))
+			return -1;
+		off = next;
+	}
+	return 0;
+}
+
 int qcow2_zero(struct blk *blk, uint64_t off, uint64_t len, unsigned flags, struct err *err)
 {
 	struct qcow2 *q = qcow2_of(blk);
@@ -150,12 +163,8 @@ int qcow2_zero(struct blk *blk, uint64_t off, uint64_t len, unsigned flags, stru
 	rc = qcow2_start(q, err);
 	if (q->image.data_raw)
 		cache_data_written(q->l2_cache);
-	while (rc == 0 && off < end) {
-		uint64_t next = MIN((qcow2_l1_index(q, off) + 1) * q->l2_span, end);
-
-		rc = zero_in_table(q, off, next, flags, err);
-		off = next;
-	}
+	if (rc == 0)
+		rc = qcow2_zero_held(q, off, end, flags, err);
 	pthread_mutex_unlock(&q->lock);
 	return rc;
 }
