@@ -17,6 +17,7 @@
 struct reader {
 	struct engine *e;
 	struct walk *walk;
+	struct walk *onto; /* rebase: through what is to come below */
 	unsigned source;
 	uint64_t base; /* where the source begins in the target */
 };
@@ -38,15 +39,49 @@ static bool carries(const struct engine *e, const struct segment *s, uint64_t po
 	       copy_whole_end(e, pos + s->len);
 }
 
+/* How many layers of the sources count. With -B what is below is there already. */
+static unsigned layers(const struct copy *o)
+{
+	if (!o->target_backed || o->onto)
+		return 0;
+	return o->layers ? o->layers : 1;
+}
+
+/* Absent in all the layers that count, or hidden by one that is too short? */
+static bool stays(const struct copy *o, const struct segment *s)
+{
+	return o->target_backed && (s->e.flags & EXT_ABSENT) &&
+	       s->e.depth + 1 == MIN(layers(o), o->source[s->source].chain->n);
+}
+
 static enum seg_kind classify(const struct engine *e, const struct segment *s, uint64_t pos)
 {
 	const struct copy *o = e->opt;
 
-	if (s->e.flags & EXT_ABSENT)
-		return o->target_backed ? SEG_KEEP : o->sparse ? SEG_ZERO : SEG_DATA;
-	if (s->e.flags & EXT_ZERO)
+	if (o->onto ? copy_onto_same(e, s) || (s->e.depth == 0 && !(s->e.flags & EXT_ABSENT))
+		    : stays(o, s))
+		return SEG_KEEP;
+	if (s->e.flags & (EXT_ZERO | EXT_ABSENT))
 		return o->sparse ? SEG_ZERO : SEG_DATA;
 	return carries(e, s, pos) ? SEG_CARRY : SEG_DATA;
+}
+
+static int look_onto(struct reader *r, struct segment *s, struct err *err)
+{
+	struct chain *onto = r->e->opt->onto->chain;
+
+	s->onto = (struct extent){.off = s->off, .len = s->len, .flags = EXT_ABSENT};
+	if (!onto)
+		return 0;
+	if (!r->onto)
+		r->onto = walk_new(onto, 0, err);
+	if (!r->onto || walk_next(r->onto, s->off, s->len, &s->onto, err))
+		return err_prefix(err,
+				  "error while reading block status of the new backing file "
+				  "at offset %" PRIu64,
+				  s->off);
+	s->len = MIN(s->len, s->onto.len);
+	return 0;
 }
 
 /* The segment at pos of the target, at most len bytes of it. */
@@ -62,8 +97,7 @@ static int next_segment(struct reader *r, uint64_t pos, uint64_t len, struct seg
 		r->walk = NULL;
 	}
 	if (!r->walk) {
-		/* with -B only the top layer counts: what is below is there already */
-		r->walk = walk_new(o->source[r->source].chain, o->target_backed ? 1 : 0, err);
+		r->walk = walk_new(o->source[r->source].chain, layers(o), err);
 		if (!r->walk)
 			return -1;
 	}
@@ -76,6 +110,8 @@ static int next_segment(struct reader *r, uint64_t pos, uint64_t len, struct seg
 				  pos);
 	}
 	s->len = MIN(len, s->e.len);
+	if (o->onto && look_onto(r, s, err))
+		return -1;
 	s->kind = classify(r->e, s, pos);
 	return 0;
 }
@@ -141,7 +177,7 @@ static uint64_t long_run(const struct engine *e, const struct segment *s)
 
 	if (skips(e, s->kind))
 		return n;
-	return s->kind == SEG_ZERO && n > e->window
+	return s->kind == SEG_ZERO && !e->opt->onto && n > e->window
 		       ? MIN(n, round_down(ZERO_JOB_MAX, e->window))
 		       : 0;
 }
@@ -265,6 +301,7 @@ int copy_run(const struct copy *c, struct err *err)
 	rc = pool ? submit_all(&e, &r, pool, err) : -1;
 	pool_free(pool);
 	walk_free(r.walk);
+	walk_free(r.onto);
 	spare_free(&e);
 	return rc;
 }

@@ -1,6 +1,6 @@
 /*
- * The copy engine: the data part of convert, and of whatever moves one disk into
- * another.
+ * The copy engine: the data part of convert, commit and rebase, and of whatever moves one
+ * disk into another.
  *
  * It walks the sources' extents, never reads what is known to be zero or absent, and
  * hands chunks to the pool: read, zero scan and compression run in parallel, places
@@ -18,6 +18,11 @@ struct copy_source {
 	uint64_t size;	     /* bytes of it to copy: its size rounded up to a sector */
 };
 
+struct copy_onto {
+	struct chain *chain; /* borrowed; NULL: nothing but zeros */
+	unsigned shared; /* so many of its lowest layers are also the source's lowest ones */
+};
+
 struct copy {
 	const struct copy_source *source; /* concatenated */
 	unsigned nsource;
@@ -31,9 +36,17 @@ struct copy {
 	bool offload;	    /* -C: let the kernel copy, no zero scan */
 	bool unordered;	    /* -W */
 	bool target_zero;   /* what is not written in the target reads as zeros */
-	bool target_backed; /* -B: what is absent in the top source layer stays absent */
-	bool salvage;	    /* read errors become zeros */
-	uint64_t rate;	    /* bytes a second; 0 for no limit */
+	bool target_backed; /* -B: what is absent in the upper source layers stays absent */
+	unsigned layers;    /* with target_backed: how many those are; 0: one */
+	bool no_scan;	    /* zeros are what the tables say is zero; data is not looked at */
+	bool unmap;	    /* zeros over what the target has give its room back */
+	/*
+	 * Rebase: source and target are the same chain. What its top layer leaves absent is
+	 * written there unless it is in `onto`, too, grain by grain. With target_backed.
+	 */
+	const struct copy_onto *onto;
+	bool salvage;		   /* read errors become zeros */
+	uint64_t rate;		   /* bytes a second; 0 for no limit */
 	struct progress *progress; /* or NULL */
 	/* salvage: told of each unreadable range; may be called from any thread */
 	void (*unreadable)(void *arg, uint64_t off, uint64_t len, const struct err *why);

@@ -43,9 +43,10 @@ enum seg_kind { SEG_DATA, SEG_ZERO, SEG_KEEP, SEG_CARRY };
 struct segment {
 	enum seg_kind kind;
 	unsigned source;
-	uint64_t off, len; /* in the target */
-	uint64_t from;	   /* in the source */
-	struct extent e;   /* of the source */
+	uint64_t off, len;  /* in the target */
+	uint64_t from;	    /* in the source */
+	struct extent e;    /* of the source */
+	struct extent onto; /* the same bytes of opt->onto, where that is asked for */
 };
 
 enum out_kind { OUT_DATA, OUT_ZERO, OUT_PACKED, OUT_KEEP };
@@ -72,7 +73,8 @@ struct copy_job {
 	struct segment *seg;
 	size_t nseg, seg_room;
 	bool unread; /* buf does not hold it: the kernel is to move it */
-	struct buffer *buf, *packed;
+	struct buffer *buf, *packed, *other;
+	uint8_t *differs;     /* rebase: for each grain, has it to be written? */
 	uint32_t *packed_len; /* of each grain; 0: not packed */
 	struct out *run;      /* at scan units */
 	size_t nrun, run_room;
@@ -98,6 +100,11 @@ static inline bool copy_whole_end(const struct engine *e, uint64_t end)
 
 /* Reads what the kernel could not move after all. */
 int copy_job_read(struct copy_job *job, struct err *err);
+struct buffer *copy_buffer_get(struct engine *e, struct err *err);
+/* Rebase: are the bytes the same by what the tables say? copy_onto.c */
+bool copy_onto_same(const struct engine *e, const struct segment *s);
+/* Sets job->differs of what was read. */
+int copy_onto_compare(struct copy_job *job, struct err *err);
 /* read + scan (+ pack): copy_read.c */
 int copy_job_run(struct pool_job *job, struct err *err);
 /* Can blocks of the sources be shared with the target? copy_host.c */

@@ -19,7 +19,7 @@ static uint8_t *at(struct copy_job *job, uint64_t off)
 	return job->buf->data + (off - job->off);
 }
 
-static struct buffer *buffer_get(struct engine *e, struct err *err)
+struct buffer *copy_buffer_get(struct engine *e, struct err *err)
 {
 	struct buffer *b;
 
@@ -287,10 +287,25 @@ static int scan_read(struct copy_job *job, struct err *err)
 	return scan_bytes(job, at(job, off), off, end - off, err);
 }
 
+/* Only what the tables said. */
+static int scan_known(struct copy_job *job, struct err *err)
+{
+	for (size_t i = 0; i < job->nseg; i++) {
+		const struct segment *s = &job->seg[i];
+
+		if (add_run(job, s->kind == SEG_ZERO ? OUT_ZERO : OUT_DATA, s->off, s->len,
+			    err))
+			return -1;
+	}
+	return 0;
+}
+
 static int scan(struct copy_job *job, struct err *err)
 {
 	const struct engine *e = job->engine;
 
+	if (e->opt->no_scan)
+		return scan_known(job, err);
 	if (!e->unit)
 		return add_run(job, OUT_DATA, job->off, job->len, err);
 	if (!job->unread)
@@ -336,7 +351,10 @@ static int plan(struct copy_job *job, struct err *err)
 			kind = job->run[r++].kind;
 		} else {
 			n = MIN(n, end - off);
-			if (job->packed_len && job->packed_len[(off - job->off) / e->grain])
+			if (job->differs && !job->differs[(off - job->off) / e->grain])
+				kind = OUT_KEEP;
+			else if (job->packed_len &&
+				 job->packed_len[(off - job->off) / e->grain])
 				kind = OUT_PACKED;
 			else if (e->opt->target_backed && kept(job, off, n))
 				kind = OUT_KEEP;
@@ -381,16 +399,16 @@ int copy_job_run(struct pool_job *pool, struct err *err)
 	struct copy_job *job = (struct copy_job *)pool;
 	struct engine *e = job->engine;
 
-	if (job->nseg == 1 && job->seg[0].kind == SEG_ZERO)
+	if (job->nseg == 1 && job->seg[0].kind == SEG_ZERO && !e->opt->onto)
 		return add_out(&job->out, &job->nout, &job->out_room, OUT_ZERO, job->off,
 			       job->len, err);
-	job->buf = buffer_get(e, err);
+	job->buf = copy_buffer_get(e, err);
 	if (!job->buf)
 		return -1;
 	if (e->opt->compress) {
 		size_t grains = e->window / e->grain;
 
-		job->packed = buffer_get(e, err);
+		job->packed = copy_buffer_get(e, err);
 		job->packed_len = calloc(grains, sizeof(*job->packed_len));
 		if (!job->packed)
 			return -1;
@@ -398,7 +416,8 @@ int copy_job_run(struct pool_job *pool, struct err *err)
 			return err_nomem(err, grains * sizeof(*job->packed_len), "lengths");
 	}
 	job->unread = copy_host_can(job);
-	if ((!job->unread && copy_job_read(job, err)) || scan(job, err) || plan(job, err))
+	if ((!job->unread && copy_job_read(job, err)) ||
+	    (e->opt->onto && copy_onto_compare(job, err)) || scan(job, err) || plan(job, err))
 		return -1;
 	return e->opt->compress ? pack(job, err) : 0;
 }

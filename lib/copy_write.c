@@ -50,6 +50,8 @@ void copy_job_free(struct copy_job *job)
 		blk_drop(job->engine->top, &job->claim[i]);
 	give_back(job->engine, job->buf);
 	give_back(job->engine, job->packed);
+	give_back(job->engine, job->other);
+	free(job->differs);
 	free(job->packed_len);
 	free(job->seg);
 	free(job->run);
@@ -166,7 +168,7 @@ static int place_zeros(struct copy_job *job, const struct out *o, struct err *er
 	if (opt->target_zero && !opt->target_backed)
 		return 0;
 	return blk_zero(&opt->target->blk, o->off, o->len,
-			opt->target->detect == DETECT_UNMAP ? BLK_UNMAP : 0, err);
+			opt->unmap || opt->target->detect == DETECT_UNMAP ? BLK_UNMAP : 0, err);
 }
 
 /* A part of a grain, behind which the target goes on: what is there has to stay. */
