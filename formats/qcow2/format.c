@@ -36,4 +36,6 @@ const struct format format_qcow2 = {
 	.check = qcow2_check,
 	.measure = qcow2_measure,
 	.snapshot = &snapshot_ops,
+	.set_backing = qcow2_set_backing,
+	.make_empty = qcow2_make_empty,
 };

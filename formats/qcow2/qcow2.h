@@ -402,6 +402,17 @@ int qcow2_free_entry(struct qcow2 *q, uint64_t entry, bool punch, struct err *er
 
 int qcow2_zero(struct blk *blk, uint64_t off, uint64_t len, unsigned flags, struct err *err);
 
+/* The same under the lock, after qcow2_start(), whatever the disk's size: off at a cluster or
+ * part, end at one or beyond all that is read. */
+int qcow2_zero_held(struct qcow2 *q, uint64_t off, uint64_t end, unsigned flags,
+		    struct err *err);
+
+/* ---- backing.c, empty.c: struct format --------------------------------------------- */
+
+int qcow2_set_backing(struct image *image, const char *file, const char *format,
+		      struct err *err);
+int qcow2_make_empty(struct image *image, struct err *err);
+
 /* ---- resize.c --------------------------------------------------------------------- */
 
 int qcow2_resize(struct blk *blk, uint64_t size, enum blk_prealloc p, struct err *err);
