@@ -74,6 +74,18 @@ static uint64_t file_len(const struct qcow2 *q, uint64_t off, uint64_t end, uint
 	return qcow2_ext_l2(q) ? MIN(len, round_up(end - off, q->image.blk.part)) : len;
 }
 
+/* The file has to be as long as the tables will say. A new one is made so in the end. */
+static int reach_end(struct qcow2 *q, uint64_t end, struct err *err)
+{
+	struct blk *file = q->image.blk.lower;
+
+	q->file_end = MAX(q->file_end, end);
+	if ((q->flags & IMAGE_NEW) || !(file->caps & BLK_CAN_GROW) || blk_size(file) >= end)
+		return 0;
+	cache_data_written(q->l2_cache);
+	return blk_resize(file, end, PREALLOC_OFF, err);
+}
+
 /* Places for the clusters of one L2 table: at `area`, or wherever there are some. */
 static int prealloc_table(struct qcow2 *q, uint8_t *table, uint64_t off, uint64_t end,
 			  const uint64_t *area, struct err *err)
@@ -91,8 +103,9 @@ static int prealloc_table(struct qcow2 *q, uint8_t *table, uint64_t off, uint64_
 		if (!fresh && blk_zero(q->image.blk.lower, host, got << q->h.cluster_bits,
 				       BLK_UNMAP, err))
 			return -1;
-		if (!qcow2_external(q))
-			q->file_end = MAX(q->file_end, host + file_len(q, off, end, got));
+		if (!qcow2_external(q) &&
+		    reach_end(q, host + file_len(q, off, end, got), err))
+			return -1;
 		set_entries(q, table, off, got, host);
 		off += got << q->h.cluster_bits;
 	}
@@ -142,16 +155,6 @@ static int prealloc_area(struct qcow2 *q, uint64_t off, uint64_t end, enum blk_p
 	return prealloc_range(q, off, end, &area, err);
 }
 
-/* The file has to be as long as the tables say. */
-static int reach_end(struct qcow2 *q, struct err *err)
-{
-	struct blk *file = q->image.blk.lower;
-
-	if (!(file->caps & BLK_CAN_GROW) || blk_size(file) >= q->file_end)
-		return 0;
-	return blk_resize(file, q->file_end, PREALLOC_OFF, err);
-}
-
 /* The rest of the last cluster is the caller's: it may have to be copied. */
 static int hide_below(struct qcow2 *q, uint64_t size, struct err *err)
 {
@@ -179,8 +182,6 @@ static int resize_held(struct qcow2 *q, uint64_t size, enum blk_prealloc mode, s
 
 		if (area ? prealloc_area(q, from, size, p, err)
 			 : prealloc_range(q, from, size, NULL, err))
-			return -1;
-		if (reach_end(q, err))
 			return -1;
 	}
 	if ((mode & PREALLOC_ZERO) && (p == PREALLOC_OFF || qcow2_ext_l2(q)) &&
