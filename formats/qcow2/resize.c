@@ -103,8 +103,7 @@ static int prealloc_table(struct qcow2 *q, uint8_t *table, uint64_t off, uint64_
 		if (!fresh && blk_zero(q->image.blk.lower, host, got << q->h.cluster_bits,
 				       BLK_UNMAP, err))
 			return -1;
-		if (!qcow2_external(q) &&
-		    reach_end(q, host + file_len(q, off, end, got), err))
+		if (!qcow2_external(q) && reach_end(q, host + file_len(q, off, end, got), err))
 			return -1;
 		set_entries(q, table, off, got, host);
 		off += got << q->h.cluster_bits;
