@@ -227,6 +227,7 @@ static int switch_tables(struct qcow2 *q, const struct layout *l, struct err *er
 	free(q->reftable);
 	q->reftable = table;
 	q->nreftable = n;
+	qcow2_overlap_reset(q);
 	q->free_cl = 0;
 	q->packed_off = 0;
 	return 0;
