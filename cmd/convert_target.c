@@ -137,7 +137,7 @@ int convert_to_new(struct convert *c)
 	}
 	c->copy.target = t.chain;
 	c->copy.target_backed = create.backing_open;
-	c->copy.target_zero = !create.backing_open && (t.chain->layer[0]->caps & BLK_ZERO_INIT);
+	c->copy.target_zero = create.backing_open || (t.chain->layer[0]->caps & BLK_ZERO_INIT);
 	if (copy_data(c)) {
 		stack_target_abandon(&t);
 		return 1;

@@ -11,6 +11,7 @@
 
 #define ZERO_JOB_MAX (1ull << 30) /* zeros handed over at once: a cheap call for most */
 #define SCAN_UNIT    4096
+#define SECTOR	     512
 #define BUFFERS_MAX  (64u << 20)
 
 /* Where the walk through the sources is. */
@@ -18,6 +19,7 @@ struct reader {
 	struct engine *e;
 	struct walk *walk;
 	struct walk *onto; /* rebase: through what is to come below */
+	unsigned layers;   /* that it looks at; 0: all */
 	unsigned source;
 	uint64_t base; /* where the source begins in the target */
 };
@@ -39,19 +41,37 @@ static bool carries(const struct engine *e, const struct segment *s, uint64_t po
 	       copy_whole_end(e, pos + s->len);
 }
 
-/* How many layers of the sources count. With -B what is below is there already. */
-static unsigned layers(const struct copy *o)
+/* How far the image below the top of a chain reaches; 0: there is none. */
+static uint64_t reach_below(const struct chain *chain)
+{
+	return chain->n > 1 ? round_up(blk_size(chain->layer[1]), SECTOR) : 0;
+}
+
+/* How many layers of a source count at pos; 0: all. With -B what is below is there already,
+ * as far as the target's backing file reaches. */
+static unsigned layers(const struct copy *o, uint64_t pos)
 {
 	if (!o->target_backed || o->onto)
 		return 0;
-	return o->layers ? o->layers : 1;
+	return o->layers ? o->layers : pos < reach_below(o->target) ? 1 : 0;
 }
 
-/* Absent in all the layers that count, or hidden by one that is too short? */
-static bool stays(const struct copy *o, const struct segment *s)
+/*
+ * Is what the target shows to stay? With -B: bytes that only the source's backing file has,
+ * which the target's has as well, or so the user promised; and past the end of that, zeros.
+ * In a commit: what is absent in all the layers that count, and not hidden by a short one.
+ */
+static bool stays(const struct copy *o, const struct segment *s, uint64_t pos)
 {
-	return o->target_backed && (s->e.flags & EXT_ABSENT) &&
-	       s->e.depth + 1 == MIN(layers(o), o->source[s->source].chain->n);
+	const struct chain *from = o->source[s->source].chain;
+
+	if (!o->target_backed)
+		return false;
+	if (o->layers)
+		return (s->e.flags & EXT_ABSENT) && s->e.depth + 1 == MIN(o->layers, from->n);
+	if (pos < reach_below(o->target))
+		return (s->e.flags & EXT_ABSENT) && s->from < reach_below(from);
+	return (s->e.flags & (EXT_ABSENT | EXT_ZERO)) && o->sparse && o->target_zero;
 }
 
 static enum seg_kind classify(const struct engine *e, const struct segment *s, uint64_t pos)
@@ -59,7 +79,7 @@ static enum seg_kind classify(const struct engine *e, const struct segment *s, u
 	const struct copy *o = e->opt;
 
 	if (o->onto ? copy_onto_same(e, s) || (s->e.depth == 0 && !(s->e.flags & EXT_ABSENT))
-		    : stays(o, s))
+		    : stays(o, s, pos))
 		return SEG_KEEP;
 	if (s->e.flags & (EXT_ZERO | EXT_ABSENT))
 		return o->sparse ? SEG_ZERO : SEG_DATA;
@@ -84,6 +104,36 @@ static int look_onto(struct reader *r, struct segment *s, struct err *err)
 	return 0;
 }
 
+/* Up to where a segment is of one kind. */
+static uint64_t cut_below(const struct engine *e, const struct segment *s, uint64_t pos,
+			  uint64_t len)
+{
+	const struct copy *o = e->opt;
+	uint64_t source, target;
+
+	if (!o->target_backed || o->onto || o->layers)
+		return len;
+	source = reach_below(o->source[s->source].chain);
+	target = reach_below(o->target);
+	if (s->from < source)
+		len = MIN(len, source - s->from);
+	return pos < target ? MIN(len, target - pos) : len;
+}
+
+/* The walk through the source at hand. */
+static int walk_at(struct reader *r, uint64_t pos, struct err *err)
+{
+	const struct copy *o = r->e->opt;
+	unsigned n = layers(o, pos);
+
+	if (r->walk && r->layers == n)
+		return 0;
+	walk_free(r->walk);
+	r->walk = walk_new(o->source[r->source].chain, n, err);
+	r->layers = n;
+	return r->walk ? 0 : -1;
+}
+
 /* The segment at pos of the target, at most len bytes of it. */
 static int next_segment(struct reader *r, uint64_t pos, uint64_t len, struct segment *s,
 			struct err *err)
@@ -96,15 +146,13 @@ static int next_segment(struct reader *r, uint64_t pos, uint64_t len, struct seg
 		walk_free(r->walk);
 		r->walk = NULL;
 	}
-	if (!r->walk) {
-		r->walk = walk_new(o->source[r->source].chain, layers(o), err);
-		if (!r->walk)
-			return -1;
-	}
+	if (walk_at(r, pos, err))
+		return -1;
 	s->source = r->source;
 	s->from = pos - r->base;
 	s->off = pos;
 	len = MIN(len, o->source[r->source].size - s->from);
+	len = cut_below(r->e, s, pos, len);
 	if (walk_next(r->walk, s->from, len, &s->e, err)) {
 		return err_prefix(err, "error while reading block status at offset %" PRIu64,
 				  pos);

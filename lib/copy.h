@@ -28,18 +28,22 @@ struct copy {
 	unsigned nsource;
 	struct chain *target; /* borrowed, writable */
 
-	unsigned threads;   /* 0: in the calling thread */
-	uint64_t sparse;    /* -S: zeros of this length become holes; 0: all is written */
-	bool sparse_exact;  /* -S was given: see COPY_PIECE in copy_job.h */
-	bool compress;	    /* -c */
-	bool trust_packed;  /* carry compressed clusters over unproved */
-	bool offload;	    /* -C: let the kernel copy, no zero scan */
-	bool unordered;	    /* -W */
-	bool target_zero;   /* what is not written in the target reads as zeros */
-	bool target_backed; /* -B: what is absent in the upper source layers stays absent */
-	unsigned layers;    /* with target_backed: how many those are; 0: one */
-	bool no_scan;	    /* zeros are what the tables say is zero; data is not looked at */
-	bool unmap;	    /* zeros over what the target has give its room back */
+	unsigned threads;  /* 0: in the calling thread */
+	uint64_t sparse;   /* -S: zeros of this length become holes; 0: all is written */
+	bool sparse_exact; /* -S was given: see COPY_PIECE in copy_job.h */
+	bool compress;	   /* -c */
+	bool trust_packed; /* carry compressed clusters over unproved */
+	bool offload;	   /* -C: let the kernel copy, no zero scan */
+	bool unordered;	   /* -W */
+	/* what is not written in the target reads as zeros; with target_backed: past what is
+	 * below it */
+	bool target_zero;
+	/* -B: what the top layer of a source leaves to the one below stays absent, as far as
+	 * the layers below both reach */
+	bool target_backed;
+	unsigned layers; /* with target_backed, commit: what these upper layers lack stays */
+	bool no_scan;	 /* zeros are what the tables say is zero; data is not looked at */
+	bool unmap;	 /* zeros over what the target has give its room back */
 	/*
 	 * Rebase: source and target are the same chain. What its top layer leaves absent is
 	 * written there unless it is in `onto`, too, grain by grain. With target_backed.
