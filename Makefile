@@ -43,7 +43,7 @@ fuzz_bin := $(fuzz_src:%.c=$(BUILD)/%)
 pages := $(page_src:%.in=$(BUILD)/%)
 completions := $(shells:%=$(BUILD)/completion/%)
 kit_obj := $(test_kit:%.c=$(BUILD)/%.o)
-obj := $(lib_obj) $(cmd_obj) $(kit_obj) $(BUILD)/cmd/main.o $(test_bin:=.o) $(fuzz_bin:=.o)
+obj := $(lib_obj) $(cmd_obj) $(kit_obj) $(BUILD)/cmd/main.o $(BUILD)/tests/cli/nomem.o $(test_bin:=.o) $(fuzz_bin:=.o)
 
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wundef \
 	-Wpointer-arith -Wwrite-strings -Wformat=2 -Wno-unused-parameter \
@@ -113,6 +113,15 @@ $(BUILD)/tests/%: $(BUILD)/tests/%.o $(BUILD)/libkit.a $(BUILD)/libcmd.a $(BUILD
 	$(call say,LD $@)
 	$(Q)$(CC) $(all_cflags) $(all_ldflags) -o $@ $^ $(LIBS) -lcmocka
 
+# The program with each function that takes memory replaced by one that can fail.
+wrapped := malloc calloc realloc reallocarray aligned_alloc posix_memalign strdup strndup \
+	asprintf open_memstream json_tokener_new_ex json_object_object_add \
+	json_object_array_add $(addprefix json_object_new_,object array string int64 boolean)
+$(BUILD)/tests/cli/nomem: $(BUILD)/tests/cli/nomem.o $(BUILD)/cmd/main.o $(BUILD)/libcmd.a \
+		$(BUILD)/libplatter.a
+	$(call say,LD $@)
+	$(Q)$(CC) $(all_cflags) $(all_ldflags) $(wrapped:%=-Wl,--wrap=%) -o $@ $^ $(LIBS)
+
 # Manual pages and completion scripts: what the option tables know comes from them.
 $(BUILD)/man/platter.1: man/platter.1.in $(BUILD)/platter
 	@mkdir -p $(@D)
@@ -133,7 +142,7 @@ docs: $(pages) $(completions) ## manual pages and completion scripts, in build/
 # Tests. `make check T=tests/cli/info.t` runs one; a unit is T=build/tests/lib/test_pool.
 T ?= $(test_bin) $(sh_tests)
 
-check: $(BUILD)/platter $(test_bin) ## units, then the shell tests, in parallel
+check: $(BUILD)/platter $(test_bin) $(BUILD)/tests/cli/nomem ## units, then the shell tests, in parallel
 	$(Q)BUILD=$(BUILD) JOBS=$(JOBS) V=$(V) tests/run $(T)
 
 san_flags = CFLAGS="-O1 -g -fno-omit-frame-pointer -fsanitize=$(1)" LDFLAGS="-fsanitize=$(1)"

@@ -218,15 +218,14 @@ static int add_chain(struct list *l, const struct stack_request *top, bool limit
 	return 0;
 }
 
+/* Takes data. */
 static int add_specific(struct json *j, const char *type, struct json *data)
 {
 	struct json *s = json_object();
+	int bad = json_add_str(s, "type", type);
 
-	if (json_add_str(s, "type", type) || json_add(s, "data", data)) {
-		json_free(s);
-		return -1;
-	}
-	return json_add(j, "format-specific", s);
+	bad |= json_add(s, "data", data);
+	return bad | json_add(j, "format-specific", s);
 }
 
 /* "children", as newer versions of the peer have it. */
@@ -313,7 +312,7 @@ static int print_json(struct list *l, bool chain)
 		putchar('\n');
 	}
 	json_free(j);
-	return bad;
+	return bad ? 1 : 0;
 }
 
 static void print_name(const char *key, const char *name)

@@ -51,7 +51,7 @@ static int print_json(const struct measure *m)
 		cmd_error("Out of memory");
 	}
 	json_free(j);
-	return bad;
+	return bad ? 1 : 0;
 }
 
 static void print_human(const struct measure *m)

@@ -87,7 +87,7 @@ static int print_json(const struct subject *s, const uint64_t *alone)
 		cmd_error("Out of memory");
 	}
 	json_free(list);
-	return bad;
+	return bad ? 1 : 0;
 }
 
 static void print_exclusive(const struct subject *s, const uint64_t *alone)

@@ -22,21 +22,20 @@ static bool has_any(const struct opts *def, const char *const *key)
 	return false;
 }
 
-/* Does the file's name say it all? Not if one format lies in another. */
-static bool plain(const struct opts *def, unsigned depth)
+/* Does the file's name say it all? Not if one format lies in another. -1: no memory. */
+static int plain(const struct opts *def, unsigned depth, struct err *err)
 {
-	struct err ignored;
 	struct opts *below;
-	bool rc;
+	int rc;
 
 	if (has_any(def, before) || has_any(def, after))
-		return false;
+		return 0;
 	if (!node_has_child(def, "file"))
-		return true;
+		return 1;
 	if (depth > 0)
-		return false;
-	below = opts_below(def, "file", &ignored);
-	rc = below && plain(below, depth + 1);
+		return 0;
+	below = opts_below(def, "file", err);
+	rc = below ? plain(below, depth + 1, err) : -1;
 	opts_free(below);
 	return rc;
 }
@@ -75,14 +74,18 @@ static void put_keys(FILE *to, const struct opts *def, const char *const *key, b
 	}
 }
 
-static void put_def(FILE *to, const struct opts *def, const char *driver, bool typed)
+static int put_def(FILE *to, const struct opts *def, const char *driver, bool typed,
+		   struct err *err)
 {
-	struct err ignored;
 	struct opts *below = NULL;
 	bool first = true;
+	int rc = 0;
 
-	if (node_has_child(def, "file"))
-		below = opts_below(def, "file", &ignored);
+	if (node_has_child(def, "file")) {
+		below = opts_below(def, "file", err);
+		if (!below)
+			return -1;
+	}
 	fputs("{", to);
 	put_keys(to, def, before, typed, &first);
 	put_key(to, "driver", &first);
@@ -90,31 +93,35 @@ static void put_def(FILE *to, const struct opts *def, const char *driver, bool t
 	put_keys(to, def, after, typed, &first);
 	if (below) {
 		put_key(to, "file", &first);
-		put_def(to, below, node_driver(below), typed);
+		rc = put_def(to, below, node_driver(below), typed, err);
 	} else if (opts_has(def, "filename")) {
 		put_key(to, "filename", &first);
 		json_print_string(to, opts_get(def, "filename"));
 	}
 	fputs("}", to);
 	opts_free(below);
+	return rc;
 }
 
 int node_title(const struct opts *def, struct image *image, bool typed, struct err *err)
 {
+	int rc = plain(def, 0, err);
 	char *text = NULL;
 	size_t n;
 	FILE *to;
 
-	if (plain(def, 0))
-		return 0;
+	if (rc)
+		return rc < 0 ? -1 : 0;
 	to = open_memstream(&text, &n);
 	if (!to)
 		return err_nomem(err, 0, "a name");
 	fputs("json:", to);
-	put_def(to, def, image->format->name, typed);
-	if (fclose(to)) {
+	rc = put_def(to, def, image->format->name, typed, err);
+	if (fclose(to) && rc == 0)
+		rc = err_nomem(err, n, "a name");
+	if (rc) {
 		free(text);
-		return err_nomem(err, n, "a name");
+		return -1;
 	}
 	free(image->blk.name);
 	image->blk.name = text;

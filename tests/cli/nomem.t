@@ -1,0 +1,49 @@
+#!/bin/bash
+# Every request for memory failing in turn (tests/cli/nomem.c): the program says so and
+# leaves nothing behind, or does without; it does not crash, and not leak.
+. "${0%/*}/../tap.sh"
+
+nomem=${PLATTER%/*}/tests/cli/nomem
+[ -x "$nomem" ] || skip_all 'no nomem in this build'
+
+# each ARG...: of the program
+each() { ok -n "memory runs out: $*" "$nomem" "$@" && diag "${out##*$'\n'}: $*"; }
+# the same, for a command that makes the file $T/new
+makes() {
+	NOMEM_TARGET=$T/new each "$@"
+	rm -f "$T/new"
+}
+
+platter create -q -f qcow2 base 3M
+platter create -q -f qcow2 -b base -F qcow2 -o cluster_size=4k top 4M
+head -c 200000 /dev/urandom >data
+platter create -q -f raw raw 1M
+platter create -q -f qcow2 -o data_file=external,data_file_raw=on outside 1M
+
+# what was printed to JSON, and snapshots
+each info --output=json top
+each measure --output=json -O qcow2 top
+each snapshot -l top
+
+makes create -f raw new 1M
+makes create -f qcow2 new 1M
+makes create -f qcow2 -o preallocation=metadata,lazy_refcounts=on new 64M
+makes create -f qcow2 -b top -F qcow2 -o extended_l2=on new
+makes create -f qcow2 -b top -F qcow2 new 9M
+each create -f qcow2 -o data_file=external,data_file_raw=on outside 1M
+each info raw
+each info top
+each info --backing-chain top
+each info --output=json --backing-chain top
+each info -f qcow2 outside
+each info --image-opts driver=qcow2,file.driver=file,file.filename=top
+each info 'json:{"driver":"qcow2","file":{"driver":"file","filename":"top"}}'
+each map --output=json top
+each check top
+each check --output=json top
+each compare top top
+each measure -O qcow2 top
+makes convert -O qcow2 data new
+makes convert -c -O qcow2 -m 1 data new
+makes convert -O raw top new
+done_testing
