@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "lib/mem.h"
 
@@ -18,6 +19,7 @@ struct piece {
 	unsigned held;
 	bool dirty;
 	bool gone; /* forgotten while held: freed by the last put */
+	bool used; /* since the last time that unused pieces were dropped */
 };
 
 struct cache {
@@ -31,6 +33,8 @@ struct cache {
 	bool waiting;	   /* for `on` to be flushed */
 	int (*may_write)(void *arg, uint64_t off, size_t n, struct err *err); /* or NULL */
 	void *arg;
+	unsigned clean; /* seconds; 0: never */
+	time_t cleaned;
 
 	struct piece **bucket;
 	size_t nbucket; /* a power of two; all[] has as much room */
@@ -327,10 +331,45 @@ static struct piece *take(struct cache *c, uint64_t off, struct err *err)
 	return p;
 }
 
+static time_t now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+	return t.tv_sec;
+}
+
+void cache_clean_every(struct cache *c, unsigned seconds)
+{
+	c->clean = seconds;
+	c->cleaned = now();
+}
+
+/* What was not used since the last time goes. */
+static void clean(struct cache *c)
+{
+	struct piece *next;
+
+	for (struct piece *p = c->oldest; p; p = next) {
+		next = p->newer;
+		if (!p->used && !p->dirty) {
+			list_remove(c, p);
+			hash_remove(c, p);
+			drop(c, p);
+		} else {
+			p->used = false;
+		}
+	}
+	c->cleaned = now();
+}
+
 static struct piece *hold(struct cache *c, uint64_t off)
 {
-	struct piece *p = find(c, off);
+	struct piece *p;
 
+	if (c->clean && now() - c->cleaned >= c->clean)
+		clean(c);
+	p = find(c, off);
 	if (p && p->held++ == 0)
 		list_remove(c, p);
 	return p;
@@ -399,6 +438,7 @@ void cache_put(struct cache *c, void *piece)
 
 	if (--p->held)
 		return;
+	p->used = true;
 	if (p->gone)
 		drop(c, p);
 	else

@@ -31,6 +31,10 @@ void cache_data_written(struct cache *c);
 /* Data lies in this file instead: it is what then is made stable. NULL ends it. */
 void cache_data_in(struct cache *c, struct blk *data);
 
+/* Pieces that need not be written and were not used for `seconds` are dropped, at the first
+ * use of the cache after that. 0: never. */
+void cache_clean_every(struct cache *c, unsigned seconds);
+
 /* Asked before n bytes of pieces are written at off; -1: they are not. */
 void cache_guard(struct cache *c,
 		 int (*may_write)(void *arg, uint64_t off, size_t n, struct err *err),

@@ -240,7 +240,7 @@ static int make_area(struct qcow2 *q, uint64_t at, uint64_t entries, uint64_t n,
 	if (qcow2_header_update(q, err))
 		return -1;
 	cache_data_written(q->l2_cache);
-	return old_n ? qcow2_free_later(q, old_off, old_n * 8, false, err) : 0;
+	return old_n ? qcow2_free_later(q, old_off, old_n * 8, QCOW2_FREE_OTHER, err) : 0;
 }
 
 /* A larger table, behind all that is in use and behind cluster `past`. */

@@ -35,7 +35,7 @@ int qcow2_l2_own(struct qcow2 *q, uint64_t i, uint8_t **table, struct err *err)
 	if (!*table)
 		goto fail;
 	qcow2_l1_set(q, i, off | QCOW2_COPIED);
-	if (old && qcow2_free_later(q, old, q->cluster_size, false, err)) {
+	if (old && qcow2_free_later(q, old, q->cluster_size, QCOW2_FREE_OTHER, err)) {
 		cache_put(q->l2_cache, *table);
 		return -1;
 	}
@@ -46,18 +46,17 @@ fail:
 	return -1;
 }
 
-int qcow2_free_entry(struct qcow2 *q, uint64_t entry, bool punch, struct err *err)
+int qcow2_free_entry(struct qcow2 *q, uint64_t entry, enum qcow2_free_for why, struct err *err)
 {
 	uint64_t off = entry & QCOW2_OFF_MASK;
 	uint32_t len = q->cluster_size;
 
 	if (entry & QCOW2_COMPRESSED) {
 		qcow2_packed_place(q, entry, &off, &len);
-		punch = false; /* others may be in the same cluster */
 	} else if (off == 0 || qcow2_external(q)) {
 		return 0;
 	}
-	return qcow2_free_later(q, off, len, punch, err);
+	return qcow2_free_later(q, off, len, why, err);
 }
 
 static int add_run(struct claim *c, uint64_t off, uint64_t host, uint64_t len, bool fresh,
@@ -319,7 +318,7 @@ static int settle_piece(struct qcow2 *q, const struct piece *p, struct err *err)
 	cache_put(q->l2_cache, table);
 	replaced = (old & QCOW2_COMPRESSED) || p->packed ||
 		   (old & QCOW2_OFF_MASK) != (entry & QCOW2_OFF_MASK);
-	return replaced ? qcow2_free_entry(q, old, false, err) : 0;
+	return replaced ? qcow2_free_entry(q, old, QCOW2_FREE_OTHER, err) : 0;
 }
 
 static int check_claim(const struct qcow2 *q, const struct claim *c, struct err *err)

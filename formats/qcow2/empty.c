@@ -53,11 +53,12 @@ static int free_table(struct qcow2 *q, uint64_t i, struct err *err)
 		return -1;
 	qcow2_l1_set(q, i, 0); /* before any of it is queued: the queue may be emptied */
 	for (uint64_t k = 0; table && rc == 0 && k < n; k++)
-		rc = qcow2_free_entry(q, get_be64(table + k * q->l2_entry), true, err);
+		rc = qcow2_free_entry(q, get_be64(table + k * q->l2_entry), QCOW2_FREE_REQUEST,
+				      err);
 	if (table)
 		cache_put(q->l2_cache, table);
 	if (rc == 0 && off)
-		rc = qcow2_free_later(q, off, q->cluster_size, true, err);
+		rc = qcow2_free_later(q, off, q->cluster_size, QCOW2_FREE_REQUEST, err);
 	return rc;
 }
 

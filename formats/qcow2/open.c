@@ -137,11 +137,15 @@ static int make_caches(struct qcow2 *q, struct err *err)
 				err);
 	if (!q->l2_cache)
 		return -1;
+	cache_clean_every(q->l2_cache, q->tuning.clean);
 	if (!(q->flags & (IMAGE_WRITE | IMAGE_CHECK)))
 		return 0;
 	q->ref_cache = cache_new(q->image.blk.lower, size, pieces(q->tuning.ref_cache, size),
 				 err);
-	return q->ref_cache ? 0 : -1;
+	if (!q->ref_cache)
+		return -1;
+	cache_clean_every(q->ref_cache, q->tuning.clean);
+	return 0;
 }
 
 static int check_l2(void *q, uint64_t off, size_t n, struct err *err)

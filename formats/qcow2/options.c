@@ -1,7 +1,6 @@
 /*
- * The options of opening a qcow2 image, and the -o options of a new one: their tables, the
- * latter in the order of the peer's "Formatting" line, and what values and combinations
- * are refused, in its words.
+ * The -o options of a new image: their table, in the order of the peer's "Formatting" line,
+ * and what values and combinations are refused, in its words.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -12,77 +11,6 @@
 
 /* The largest disk that QEMU's block layer takes. */
 #define DISK_MAX (INT64_MAX & ~((INT64_C(1) << 30) - 1))
-
-/* 256 GiB of guest with 64 KiB clusters. What is only read may be one of 200 backing files,
- * and is mostly read from front to back: there a little is enough. */
-#define L2_CACHE_DEFAULT  (UINT64_C(32) << 20)
-#define L2_CACHE_READER	  (UINT64_C(2) << 20)
-#define REF_CACHE_DEFAULT (UINT64_C(4) << 20)
-
-const struct opt qcow2_open_opts[] = {
-	{.name = "cache-size",
-	 .type = OPT_SIZE,
-	 .arg = "SIZE",
-	 .help = "Most memory for L2 tables and refcount blocks"},
-	{.name = "l2-cache-size",
-	 .type = OPT_SIZE,
-	 .arg = "SIZE",
-	 .help = "Most memory for L2 tables"},
-	{.name = "refcount-cache-size",
-	 .type = OPT_SIZE,
-	 .arg = "SIZE",
-	 .help = "Most memory for refcount blocks"},
-	{.name = "lazy-refcounts",
-	 .type = OPT_BOOL,
-	 .help = "Postpone refcount updates, whatever the image says"},
-	{.type = OPT_END},
-};
-
-static int cache_sizes(const struct opts *o, struct qcow2_tuning *t, struct err *err)
-{
-	uint64_t all = 0;
-	bool l2 = opts_has(o, "l2-cache-size"), ref = opts_has(o, "refcount-cache-size");
-
-	if (opts_size(o, "cache-size", &all, err) ||
-	    opts_size(o, "l2-cache-size", &t->l2_cache, err) ||
-	    opts_size(o, "refcount-cache-size", &t->ref_cache, err))
-		return -1;
-	if (!opts_has(o, "cache-size"))
-		return 0;
-	if (l2 && ref)
-		return err_set(err, EINVAL,
-			       "cache-size, l2-cache-size and refcount-cache-size may not be "
-			       "set at the same time");
-	if (l2 && t->l2_cache > all)
-		return err_set(err, EINVAL, "l2-cache-size may not exceed cache-size");
-	if (ref && t->ref_cache > all)
-		return err_set(err, EINVAL, "refcount-cache-size may not exceed cache-size");
-	if (l2)
-		t->ref_cache = all - t->l2_cache;
-	else if (ref)
-		t->l2_cache = all - t->ref_cache;
-	else
-		t->ref_cache = all / 8, t->l2_cache = all - t->ref_cache;
-	return 0;
-}
-
-int qcow2_tuning(const struct opts *o, const struct qcow2_header *h, bool write,
-		 struct qcow2_tuning *t, struct err *err)
-{
-	t->l2_cache = write ? L2_CACHE_DEFAULT : L2_CACHE_READER;
-	t->ref_cache = REF_CACHE_DEFAULT;
-	t->lazy = h->compat & QCOW2_COMPAT_LAZY;
-	t->overlap = QCOW2_META_CACHED;
-	if (!o)
-		return 0;
-	if (cache_sizes(o, t, err) || opts_bool(o, "lazy-refcounts", &t->lazy, err))
-		return -1;
-	if (t->lazy && h->version < 3)
-		return err_set(err, EINVAL,
-			       "Lazy refcounts require a qcow2 image with at least qemu 1.1 "
-			       "compatibility level");
-	return 0;
-}
 
 const struct opt qcow2_create_opts[] = {
 	{.name = "encryption",

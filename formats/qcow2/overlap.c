@@ -370,6 +370,13 @@ int qcow2_overlap_find(struct qcow2 *q, unsigned kind, uint64_t off, uint64_t le
 	if (know(q, ask, err))
 		return -1;
 	*what = find(q, ask, off, len);
+	if (!*what)
+		return 0;
+	/* never a false alarm: what is known may be old */
+	qcow2_overlap_reset(q);
+	if (know(q, ask, err))
+		return -1;
+	*what = find(q, ask, off, len);
 	return 0;
 }
 

@@ -9,6 +9,7 @@
  *	overlap.c  what is about to be written over metadata is not
  *	claim.c, zero.c      writing: claim, settle, drop; zeros, discard
  *	sync.c     what goes to the disk when
+ *	tuning.c   the options of an open
  *	options.c, create.c, resize.c  new images, more room
  *	backing.c, empty.c   another backing file; all data dropped
  *	info.c, measure.c, check*.c    what format.h asks for
@@ -140,10 +141,14 @@ struct qcow2_bitmap {
 	uint8_t type, granularity_bits;
 };
 
+/* Why clusters are freed: whether their space is given back to the file system, too, is an
+ * option for each. */
+enum qcow2_free_for { QCOW2_FREE_OTHER, QCOW2_FREE_REQUEST, QCOW2_FREE_SNAPSHOT };
+
 /* Freed on disk only after the tables that pointed there are stable. */
 struct qcow2_freed {
 	uint64_t off, len; /* any bytes: each cluster that they touch loses one reference */
-	bool punch;	   /* a discard: give the space back to the file system, too */
+	enum qcow2_free_for why;
 };
 
 /* The kinds of metadata that nothing else may be written over. */
@@ -165,10 +170,21 @@ enum {
 	QCOW2_META_ALL = QCOW2_META_CACHED | QCOW2_META_INACTIVE_L2,
 };
 
+/* Is the space of freed clusters given back? */
+enum qcow2_pass {
+	QCOW2_PASS_AS_DISCARD /* with discard=unmap */,
+	QCOW2_PASS_ON,
+	QCOW2_PASS_OFF
+};
+
 /* How an image is used, not what it is. */
 struct qcow2_tuning {
 	uint64_t l2_cache, ref_cache; /* bytes at most */
+	uint32_t l2_entry;	      /* bytes of an L2 table that are cached at a time */
+	unsigned clean;		      /* seconds; 0: never */
 	bool lazy;
+	enum qcow2_pass pass_request, pass_snapshot, pass_other;
+	bool no_unref;
 	unsigned overlap; /* QCOW2_META_*: what is looked for before a write */
 };
 
@@ -324,6 +340,8 @@ int qcow2_start(struct qcow2 *q, struct err *err);
  */
 int qcow2_sync(struct qcow2 *q, bool stable, struct err *err);
 void qcow2_l1_set(struct qcow2 *q, uint64_t i, uint64_t entry);
+/* Gives the space of a part of the image file back, where that is possible. */
+void qcow2_punch(struct qcow2 *q, uint64_t off, uint64_t len);
 /* At the end of a writer. Takes no lock. */
 int qcow2_finish(struct qcow2 *q, struct err *err);
 int qcow2_flush(struct blk *blk, struct err *err);
@@ -346,7 +364,10 @@ int qcow2_ref_of(struct qcow2 *q, uint64_t cl, uint64_t *refs, struct err *err);
 /* One more (or less) reference to each of n clusters whose refcount blocks exist. */
 int qcow2_ref_change(struct qcow2 *q, uint64_t cl, uint64_t n, bool more, struct err *err);
 /* Clusters in use that off..off+len touches (len > 0) lose a reference at the next sync. */
-int qcow2_free_later(struct qcow2 *q, uint64_t off, uint64_t len, bool punch, struct err *err);
+int qcow2_free_later(struct qcow2 *q, uint64_t off, uint64_t len, enum qcow2_free_for why,
+		     struct err *err);
+/* Is the space of what is freed for that reason given back? */
+bool qcow2_passes(const struct qcow2 *q, enum qcow2_free_for why);
 /* The same at once: nothing on disk refers to them. */
 int qcow2_free_now(struct qcow2 *q, uint64_t off, uint64_t len, struct err *err);
 
@@ -396,7 +417,7 @@ void qcow2_drop(struct blk *blk, struct claim *c);
 /* The L2 table at L1 index i for writing, held: made or copied if need be. */
 int qcow2_l2_own(struct qcow2 *q, uint64_t i, uint8_t **table, struct err *err);
 /* What an entry refers to is replaced: frees it at the next sync. */
-int qcow2_free_entry(struct qcow2 *q, uint64_t entry, bool punch, struct err *err);
+int qcow2_free_entry(struct qcow2 *q, uint64_t entry, enum qcow2_free_for why, struct err *err);
 
 /* ---- zero.c ----------------------------------------------------------------------- */
 
@@ -428,14 +449,18 @@ struct qcow2_settings {
 	enum blk_prealloc prealloc;
 };
 
-extern const struct opt qcow2_open_opts[], qcow2_create_opts[];
-/* o may be NULL: all as by default. */
-int qcow2_tuning(const struct opts *o, const struct qcow2_header *h, bool write,
-		 struct qcow2_tuning *t, struct err *err);
+extern const struct opt qcow2_create_opts[];
 /* Bad values and bad combinations, in the peer's words. */
 int qcow2_settings(const struct opts *opts, struct qcow2_settings *s, struct err *err);
 /* The same and the size, which becomes whole sectors. */
 int qcow2_create_check(const struct opts *opts, uint64_t *size, struct err *err);
+
+/* ---- tuning.c --------------------------------------------------------------------- */
+
+extern const struct opt qcow2_open_opts[];
+/* o may be NULL: all as by default. */
+int qcow2_tuning(const struct opts *o, const struct qcow2_header *h, bool write,
+		 struct qcow2_tuning *t, struct err *err);
 
 /* ---- create.c, info.c: struct format ---------------------------------------------- */
 

@@ -178,12 +178,24 @@ int qcow2_free_now(struct qcow2 *q, uint64_t off, uint64_t len, struct err *err)
 	return qcow2_ref_change(q, first, last - first + 1, false, err);
 }
 
-int qcow2_free_later(struct qcow2 *q, uint64_t off, uint64_t len, bool punch, struct err *err)
+bool qcow2_passes(const struct qcow2 *q, enum qcow2_free_for why)
+{
+	enum qcow2_pass pass = why == QCOW2_FREE_REQUEST    ? q->tuning.pass_request
+			       : why == QCOW2_FREE_SNAPSHOT ? q->tuning.pass_snapshot
+							    : q->tuning.pass_other;
+
+	if (pass == QCOW2_PASS_AS_DISCARD)
+		return !(q->image.blk.caps & BLK_NO_UNMAP);
+	return pass == QCOW2_PASS_ON;
+}
+
+int qcow2_free_later(struct qcow2 *q, uint64_t off, uint64_t len, enum qcow2_free_for why,
+		     struct err *err)
 {
 	struct qcow2_freed *last = q->nlater ? &q->later[q->nlater - 1] : NULL;
 	uint64_t mask = q->cluster_size - 1;
 
-	if (last && last->punch == punch && last->off + last->len == off &&
+	if (last && last->why == why && last->off + last->len == off &&
 	    ((last->off | last->len | off | len) & mask) == 0) {
 		last->len += len;
 		q->later_bytes += len;
@@ -200,7 +212,7 @@ int qcow2_free_later(struct qcow2 *q, uint64_t off, uint64_t len, bool punch, st
 		q->later = grown;
 		q->later_room = room;
 	}
-	q->later[q->nlater++] = (struct qcow2_freed){off, len, punch};
+	q->later[q->nlater++] = (struct qcow2_freed){off, len, why};
 	q->later_bytes += len;
 	return 0;
 }

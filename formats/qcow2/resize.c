@@ -53,7 +53,7 @@ static int grow_l1(struct qcow2 *q, uint64_t n, struct err *err)
 	q->h.l1_size = (uint32_t)n;
 	if (qcow2_header_update(q, err))
 		return -1;
-	return old_n ? qcow2_free_later(q, old_off, old_n * 8, false, err) : 0;
+	return old_n ? qcow2_free_later(q, old_off, old_n * 8, QCOW2_FREE_OTHER, err) : 0;
 }
 
 /* Entries for n clusters from guest offset `off` on, all in one L2 table, at `host`. In

@@ -161,20 +161,36 @@ static int write_l1(struct qcow2 *q, struct err *err)
 	return 0;
 }
 
+void qcow2_punch(struct qcow2 *q, uint64_t off, uint64_t len)
+{
+	struct blk *file = q->image.blk.lower;
+	uint64_t size = blk_size(file);
+	struct err later;
+
+	if (off < size && qcow2_overlap_check(q, 0, off, len, &later) == 0)
+		blk_zero(file, off, MIN(len, size - off), BLK_UNMAP | BLK_ADVISE | BLK_CHEAP,
+			 &later);
+}
+
+static void punch_run(struct qcow2 *q, uint64_t cl, uint64_t n)
+{
+	qcow2_punch(q, cl << q->h.cluster_bits, n << q->h.cluster_bits);
+}
+
 /* Gives the space of clusters that nobody refers to any more back to the file system. */
 static void punch(struct qcow2 *q, const struct qcow2_freed *f)
 {
-	uint64_t end = f->off + f->len;
+	uint64_t cl = f->off >> q->h.cluster_bits, from = cl;
+	uint64_t last = (f->off + f->len - 1) >> q->h.cluster_bits, refs;
 	struct err later;
 
-	for (uint64_t off = f->off; off < end; off += q->cluster_size) {
-		uint64_t cl = off >> q->h.cluster_bits, refs;
-
-		if (qcow2_ref_of(q, cl, &refs, &later) == 0 && refs == 0 &&
-		    qcow2_overlap_check(q, 0, off, q->cluster_size, &later) == 0)
-			blk_zero(q->image.blk.lower, off, q->cluster_size,
-				 BLK_UNMAP | BLK_ADVISE | BLK_CHEAP, &later);
+	for (; cl <= last; cl++) {
+		if (qcow2_ref_of(q, cl, &refs, &later) == 0 && refs == 0)
+			continue;
+		punch_run(q, from, cl - from);
+		from = cl + 1;
 	}
+	punch_run(q, from, cl - from);
 }
 
 static int free_all(struct qcow2 *q, struct err *err)
@@ -187,7 +203,7 @@ static int free_all(struct qcow2 *q, struct err *err)
 
 		if (qcow2_free_now(q, f->off, f->len, rc ? &later : err))
 			rc = -1;
-		else if (f->punch)
+		else if (qcow2_passes(q, f->why))
 			punch(q, f);
 	}
 	q->nlater = 0;

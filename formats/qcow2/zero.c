@@ -2,8 +2,9 @@
  * Zeros and discards: docs/interop/qcow2.rst, bit 0 of the "Standard Cluster Descriptor"
  * and the upper half of the "Subcluster Allocation Bitmap".
  *
- * Without BLK_UNMAP a cluster keeps its place; with it the place is freed. Version 2 has
- * no zero clusters: there only an unallocated cluster without a backing file is zero.
+ * Without BLK_UNMAP a cluster keeps its place; with it the place is freed, or kept but
+ * given back to the file system (discard-no-unref). Version 2 has no zero clusters: there
+ * only an unallocated cluster without a backing file is zero.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -18,6 +19,11 @@ struct target {
 	uint64_t off, end; /* guest, inside one cluster */
 	uint32_t bits;	   /* subclusters; all of them in standard entries */
 	unsigned flags;
+};
+
+/* Adjacent places that are kept, without what was in them. */
+struct emptied {
+	uint64_t off, len;
 };
 
 static uint32_t target_bits(const struct qcow2 *q, uint64_t off, uint64_t end)
@@ -42,7 +48,8 @@ static bool zero_entry(const struct qcow2 *q, const struct target *t, uint64_t o
 {
 	bool packed = old & QCOW2_COMPRESSED;
 	bool whole = t->bits == UINT32_MAX;
-	bool unmap = packed || (whole && (t->flags & BLK_UNMAP) && !q->image.data_raw);
+	bool unmap = packed || (whole && (t->flags & BLK_UNMAP) && !q->image.data_raw &&
+				!q->tuning.no_unref);
 
 	*entry = unmap ? 0 : old;
 	*map = 0;
@@ -60,8 +67,31 @@ static bool zero_entry(const struct qcow2 *q, const struct target *t, uint64_t o
 	return *entry != old || *map != old_map;
 }
 
+static void punch_emptied(struct qcow2 *q, struct emptied *e)
+{
+	if (e->len)
+		qcow2_punch(q, e->off, e->len);
+	e->len = 0;
+}
+
+/* The place of the target, which is nobody else's, holds nothing that is needed. */
+static void add_emptied(struct qcow2 *q, const struct target *t, uint64_t entry,
+			struct emptied *e)
+{
+	uint64_t in = t->off & (q->cluster_size - 1), off = (entry & QCOW2_OFF_MASK) + in;
+
+	if (!q->tuning.no_unref || !(t->flags & BLK_UNMAP) || !(entry & QCOW2_COPIED) ||
+	    off == in || qcow2_external(q) || !qcow2_passes(q, QCOW2_FREE_REQUEST))
+		return;
+	if (e->len == 0 || e->off + e->len != off) {
+		punch_emptied(q, e);
+		e->off = off;
+	}
+	e->len += t->end - t->off;
+}
+
 static int zero_cluster(struct qcow2 *q, const struct target *t, uint8_t *table,
-			struct err *err)
+			struct emptied *e, struct err *err)
 {
 	uint8_t *at = qcow2_entry_at(q, table, t->off);
 	uint64_t old = get_be64(at), old_map = 0, entry, map;
@@ -77,9 +107,11 @@ static int zero_cluster(struct qcow2 *q, const struct target *t, uint8_t *table,
 	if (qcow2_ext_l2(q))
 		put_be64(at + 8, map);
 	cache_dirty(q->l2_cache, table);
-	if ((entry & QCOW2_OFF_MASK) == (old & QCOW2_OFF_MASK) && !(old & QCOW2_COMPRESSED))
+	if ((entry & QCOW2_OFF_MASK) == (old & QCOW2_OFF_MASK) && !(old & QCOW2_COMPRESSED)) {
+		add_emptied(q, t, entry, e);
 		return 0;
-	return qcow2_free_entry(q, old, true, err);
+	}
+	return qcow2_free_entry(q, old, QCOW2_FREE_REQUEST, err);
 }
 
 /* Is a part of a compressed cluster asked for? That is for the caller to write anew. */
@@ -94,6 +126,7 @@ static int zero_in_table(struct qcow2 *q, uint64_t off, uint64_t end, unsigned f
 			 struct err *err)
 {
 	uint64_t i = qcow2_l1_index(q, off);
+	struct emptied emptied = {0};
 	uint8_t *table;
 	int rc = 0;
 
@@ -110,11 +143,22 @@ static int zero_in_table(struct qcow2 *q, uint64_t off, uint64_t end, unsigned f
 			rc = err_set(err, ENOTSUP,
 				     "A part of a compressed cluster cannot become zero");
 		else
-			rc = zero_cluster(q, &t, table, err);
+			rc = zero_cluster(q, &t, table, &emptied, err);
 		off = next;
 	}
+	punch_emptied(q, &emptied);
 	cache_put(q->l2_cache, table);
 	return rc;
+}
+
+/* In an external data file the places stay what they are; their space need not. */
+static void punch_data(struct qcow2 *q, uint64_t off, uint64_t len, unsigned flags)
+{
+	struct err later;
+
+	if (qcow2_external(q) && !q->image.data_raw && (flags & BLK_UNMAP) &&
+	    qcow2_passes(q, QCOW2_FREE_REQUEST))
+		blk_zero(q->image.data, off, len, BLK_UNMAP | BLK_ADVISE | BLK_CHEAP, &later);
 }
 
 static int check_range(const struct qcow2 *q, uint64_t off, uint64_t len, struct err *err)
@@ -145,7 +189,8 @@ int qcow2_zero_held(struct qcow2 *q, uint64_t off, uint64_t end, unsigned flags,
 int qcow2_zero(struct blk *blk, uint64_t off, uint64_t len, unsigned flags, struct err *err)
 {
 	struct qcow2 *q = qcow2_of(blk);
-	uint64_t end = off + len;
+	uint64_t start = off, end = off + len;
+	unsigned keep = BLK_ADVISE;
 	int rc;
 
 	if (check_range(q, off, len, err))
@@ -156,8 +201,9 @@ int qcow2_zero(struct blk *blk, uint64_t off, uint64_t len, unsigned flags, stru
 	if (flags & BLK_ADVISE)
 		flags |= BLK_UNMAP;
 	/* who reads the data file by itself has to find zeros there */
-	if (q->image.data_raw &&
-	    blk_zero(q->image.data, off, len, flags & ~(unsigned)BLK_ADVISE, err))
+	if (!qcow2_passes(q, QCOW2_FREE_REQUEST))
+		keep |= BLK_UNMAP;
+	if (q->image.data_raw && blk_zero(q->image.data, off, len, flags & ~keep, err))
 		return -1;
 	pthread_mutex_lock(&q->lock);
 	rc = qcow2_start(q, err);
@@ -166,5 +212,7 @@ int qcow2_zero(struct blk *blk, uint64_t off, uint64_t len, unsigned flags, stru
 	if (rc == 0)
 		rc = qcow2_zero_held(q, off, end, flags, err);
 	pthread_mutex_unlock(&q->lock);
+	if (rc == 0)
+		punch_data(q, start, len, flags);
 	return rc;
 }
