@@ -4,6 +4,8 @@
 #ifndef CMD_CMD_H
 #define CMD_CMD_H
 
+#include <stdarg.h>
+
 #include "lib/err.h"
 #include "lib/opt.h"
 
@@ -34,6 +36,7 @@ extern const char *cmd_name; /* "platter" or "qemu-img": begins every message */
 
 /* "NAME: text\n" on stderr. */
 void cmd_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+void cmd_verror(const char *fmt, va_list ap) __attribute__((format(printf, 1, 0)));
 void cmd_err(const struct err *err);
 void cmd_warn(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* The same, then "Try 'NAME --help' for more information". Returns 1. */

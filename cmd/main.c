@@ -21,43 +21,8 @@ const struct command *const commands[] = {
 	&cmd_measure, &cmd_snapshot, &cmd_help, &cmd_completion, &cmd_man,   NULL,
 };
 
-enum persona cmd_persona = PERSONA_PLATTER;
-const char *cmd_name = "platter";
-
 /* The command at work, for the "Try ..." line; NULL: none yet. */
 static const struct command *current;
-
-static void __attribute__((format(printf, 2, 0)))
-say(const char *kind, const char *fmt, va_list ap)
-{
-	fflush(stdout);
-	fprintf(stderr, "%s: %s", cmd_name, kind);
-	vfprintf(stderr, fmt, ap);
-	putc('\n', stderr);
-}
-
-void cmd_error(const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	say("", fmt, ap);
-	va_end(ap);
-}
-
-void cmd_warn(const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	say("warning: ", fmt, ap);
-	va_end(ap);
-}
-
-void cmd_err(const struct err *err)
-{
-	cmd_error("%s", err->text);
-}
 
 /* As the peer's, without its name, and apart from the error, which then says less. Under
  * our own name all is in the one line of the error. */
@@ -81,7 +46,7 @@ int cmd_usage(const char *fmt, ...)
 	va_list ap;
 
 	va_start(ap, fmt);
-	say("", fmt, ap);
+	cmd_verror(fmt, ap);
 	va_end(ap);
 	say_try();
 	return 1;

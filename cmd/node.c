@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "cmd/catalog.h"
+#include "cmd/cmd.h"
 #include "cmd/guard.h"
 #include "cmd/stack.h"
 #include "formats/raw.h"
@@ -374,6 +375,15 @@ static const struct format *probe(struct blk **lower, const struct node_env *env
 	return *lower ? format : NULL;
 }
 
+/* The peer ends such a warning without a newline. */
+static void tell_warning(const struct image *image)
+{
+	if (image->warning && cmd_persona == PERSONA_QEMU_IMG)
+		fprintf(stderr, "%s: warning: %s", cmd_name, image->warning);
+	else if (image->warning)
+		cmd_warn("%s", image->warning);
+}
+
 static struct image *open_format(const struct opts *def, const struct format *format,
 				 struct blk **lower, const struct node_env *env,
 				 struct err *err)
@@ -397,6 +407,7 @@ static struct image *open_format(const struct opts *def, const struct format *fo
 	if (format->open(*lower, def, flags, &image, err))
 		return NULL;
 	*lower = NULL;
+	tell_warning(image);
 	if (!(env->io & IO_UNMAP))
 		image->blk.caps |= BLK_NO_UNMAP;
 	return image;

@@ -48,6 +48,9 @@ struct image {
 	bool data_raw;	  /* the data file is valid as a raw image */
 	struct blk *data; /* attached by stack.c before any data I/O; owned */
 
+	/* What whoever opened it should be told, once; NULL: nothing. Owned. */
+	char *warning;
+
 	bool no_backing_read; /* set by a driver whose image ignores its backing file */
 };
 
@@ -86,6 +89,40 @@ struct snapshot_ops {
 	int (*load)(struct image *image, size_t i, struct err *err);
 	/* bytes[i]: what only snapshot i holds; n as info() counts. */
 	int (*exclusive)(struct image *image, uint64_t *bytes, size_t n, struct err *err);
+};
+
+struct dirty;
+
+/* A persistent dirty bitmap of an image. */
+struct bitmap_info {
+	const char *name; /* borrowed from the image, until a bitmap is added or removed */
+	uint64_t granularity;
+	bool enabled; /* follows what is written */
+	bool broken;  /* was not stored after its last use: only to be removed */
+};
+
+/*
+ * Dirty bitmaps inside an image, found by name. All but list and read need an image that is
+ * open for writing and nobody else's; each change is stable when it returned 0. Errors have
+ * the peer's words, "Dirty bitmap 'x' not found" for one.
+ */
+struct bitmap_ops {
+	/* Can there be any in this image? (Not in version 2 of qcow2.) */
+	bool (*usable)(struct image *image);
+	/* *list: n of them, to be freed. */
+	int (*list)(struct image *image, struct bitmap_info **list, size_t *n, struct err *err);
+	/* granularity 0: by the format. All clear. */
+	int (*add)(struct image *image, const char *name, uint64_t granularity, bool enabled,
+		   struct err *err);
+	int (*remove)(struct image *image, const char *name, struct err *err);
+	int (*clear)(struct image *image, const char *name, struct err *err);
+	int (*enable)(struct image *image, const char *name, bool on, struct err *err);
+	/* The bits, to be freed. */
+	int (*read)(struct image *image, const char *name, struct dirty **bits,
+		    struct err *err);
+	/* Sets what is set in `from`. */
+	int (*merge)(struct image *image, const char *name, struct dirty *from,
+		     struct err *err);
 };
 
 enum { CHECK_FIX_LEAKS = 1, CHECK_FIX_ERRORS = 2 };

@@ -275,6 +275,11 @@ int blk_close(struct blk *blk, struct err *err)
 	return rc;
 }
 
+int blk_touch(struct blk *blk, uint64_t off, uint64_t len, struct err *err)
+{
+	return blk->ops->touch && len > 0 ? blk->ops->touch(blk, off, len, err) : 0;
+}
+
 int blk_claim(struct blk *blk, struct claim *c, struct err *err)
 {
 	int rc;

@@ -150,6 +150,10 @@ struct blk_ops {
 	int (*settle)(struct blk *, struct claim *, struct err *);
 	void (*drop)(struct blk *, struct claim *);
 
+	/* Guest data in [off, off + len) is about to change, in place or by a claim or zero():
+	 * for formats that keep track. Called by who writes (chain, copy), once, before. */
+	int (*touch)(struct blk *, uint64_t off, uint64_t len, struct err *);
+
 	/* Compresses one grain (n bytes; the last may be short) into at most *outn bytes.
 	 * *outn = 0 on success means: does not shrink, store it plain. Thread-safe, no I/O.*/
 	int (*pack)(struct blk *, const void *, size_t n, void *out, size_t *outn,
@@ -214,6 +218,7 @@ int64_t blk_disk_usage(struct blk *blk);
 /* Closes and frees; NULL is fine. err gets the first error of the stack. */
 int blk_close(struct blk *blk, struct err *err);
 
+int blk_touch(struct blk *blk, uint64_t off, uint64_t len, struct err *err);
 int blk_claim(struct blk *blk, struct claim *c, struct err *err);
 int blk_settle(struct blk *blk, struct claim *c, struct err *err);
 void blk_drop(struct blk *blk, struct claim *c);

@@ -181,6 +181,8 @@ static int chain_pwrite(struct blk *blk, const void *buf, size_t n, uint64_t off
 		__atomic_store_n(&blk->size, blk_size(c->layer[0]), __ATOMIC_RELEASE);
 		return 0;
 	}
+	if (blk_touch(c->layer[0], off, n, err))
+		return -1;
 	while (n > 0) {
 		struct range_hold hold;
 		size_t part = MIN(n, LOCK_MAX - off % LOCK_MAX);
@@ -305,6 +307,8 @@ static int chain_zero(struct blk *blk, uint64_t off, uint64_t len, unsigned flag
 	struct range_hold hold;
 	int rc;
 
+	if (blk_touch(c->layer[0], off, len, err))
+		return -1;
 	ranges_lock(c->ranges, &hold, round_down(off, blk->grain),
 		    round_up(off + len, blk->grain), true);
 	rc = zero_held(c, off, len, flags, err);

@@ -196,6 +196,8 @@ static int place_one(struct copy_job *job, const struct out *o, struct err *err)
 
 		return add_write(job, &w, err);
 	}
+	if (tail < o->len && blk_touch(e->top, o->off, o->len - tail, err))
+		return -1;
 	if (tail == o->len)
 		rc = 0;
 	else if (o->kind == OUT_PACKED)
