@@ -88,42 +88,12 @@ static int check_keys(const struct format *f, const struct opts *keys)
 	const struct opt *const tables[] = {f->create_opts, io_file.create_opts, NULL};
 	struct err err;
 
-	if (opts_check(keys, tables, &err) == 0)
+	if (opts_check(keys, tables, &err) == 0 &&
+	    opts_check_values(keys, f->create_opts, &err) == 0)
 		return 0;
 	cmd_err(&err);
 	cmd_error("Invalid options for file format '%s'", f->name);
 	return 1;
-}
-
-static int measure_source(const struct opts *o, const char *name, struct request *q)
-{
-	struct stack_request r;
-	struct err err;
-	int rc;
-
-	if (args_source(o, name, &r))
-		return 1;
-	r.snapshot = opts_get(o, "snapshot");
-	q->source = stack_open(&r, &err);
-	if (!q->source) {
-		cmd_err(&err);
-		return 1;
-	}
-	q->size = round_up(blk_size(&q->source->blk), SECTOR);
-	rc = measure_format(q);
-	blk_close(&q->source->blk, &err); /* nothing was written */
-	return rc;
-}
-
-static int measure_as(const struct opts *o, const char *name, struct request *q)
-{
-	if (check_keys(q->format, q->keys))
-		return 1;
-	if (!name) {
-		q->size = round_up(q->size, SECTOR);
-		return measure_format(q);
-	}
-	return measure_source(o, name, q);
 }
 
 /* The peer's rules for what goes with what. */
@@ -143,38 +113,69 @@ static int check_usage(const struct opts *o, int npos)
 	return 1;
 }
 
-static int measure_with(const struct opts *o, int npos, char **argv, struct opts *keys)
+static int open_source(const struct opts *o, const char *name, struct request *q)
 {
-	struct request q = {.keys = keys};
-	const char *format = opts_get(o, "target-format");
-	bool help;
+	struct stack_request r;
+	struct err err;
 
-	if (args_output(o, &q.json) || args_snapshot(o) || args_object(o) ||
-	    (opts_has(o, "size") && args_size(opts_get(o, "size"), &q.size)) ||
-	    check_usage(o, npos))
+	if (args_source(o, name, &r))
 		return 1;
-	if (args_keys(o, "options", keys, &help))
+	r.snapshot = opts_get(o, "snapshot");
+	q->source = stack_open(&r, &err);
+	if (!q->source) {
+		cmd_err(&err);
 		return 1;
-	q.format = args_format(format ? format : "raw");
-	if (!q.format)
+	}
+	q->size = blk_size(&q->source->blk);
+	return 0;
+}
+
+/* What the image would be, once the source is open. */
+static int measure_as(const struct opts *o, struct request *q, bool help)
+{
+	const char *format = opts_get(o, "target-format");
+
+	q->format = args_format(format ? format : "raw");
+	if (!q->format)
 		return 1;
 	if (help && cmd_persona == PERSONA_QEMU_IMG) {
 		cmd_error("Invalid parameter 'help'"); /* as there */
-		cmd_error("Invalid options for file format '%s'", q.format->name);
+		cmd_error("Invalid options for file format '%s'", q->format->name);
 		return 1;
 	}
 	if (help) {
-		const struct opt *const tables[] = {q.format->create_opts, NULL};
+		const struct opt *const tables[] = {q->format->create_opts, NULL};
 
-		printf("Supported %s options:\n", q.format->name);
+		printf("Supported %s options:\n", q->format->name);
 		opt_help_keys(stdout, tables, 0, OPT_PROTO);
 		return 0;
 	}
-	if (!(q.format->caps & FORMAT_CREATE)) {
-		cmd_error("Format driver '%s' does not support image creation", q.format->name);
+	if (!(q->format->caps & FORMAT_CREATE)) {
+		cmd_error("Format driver '%s' does not support image creation",
+			  q->format->name);
 		return 1;
 	}
-	return measure_as(o, npos ? argv[1] : NULL, &q);
+	if (check_keys(q->format, q->keys))
+		return 1;
+	q->size = round_up(q->size, SECTOR);
+	return measure_format(q);
+}
+
+static int measure_with(const struct opts *o, int npos, char **argv, struct opts *keys)
+{
+	struct request q = {.keys = keys};
+	struct err err;
+	bool help;
+	int rc;
+
+	if (args_output(o, &q.json) || args_snapshot(o) || args_object(o) ||
+	    (opts_has(o, "size") && args_size(opts_get(o, "size"), &q.size)) ||
+	    check_usage(o, npos) || args_keys(o, "options", keys, &help) ||
+	    (npos && open_source(o, argv[1], &q)))
+		return 1;
+	rc = measure_as(o, &q, help);
+	blk_close(q.source ? &q.source->blk : NULL, &err); /* nothing was written */
+	return rc;
 }
 
 static int run_measure(int argc, char **argv)

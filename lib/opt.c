@@ -170,6 +170,31 @@ int opts_check(const struct opts *o, const struct opt *const tables[], struct er
 	return 0;
 }
 
+/* The row of a key; NULL: there is none. */
+static const struct opt *row_of(const struct opt *table, const char *key)
+{
+	for (; table->type != OPT_END; table++)
+		if (table->name && strcmp(table->name, key) == 0)
+			return table;
+	return NULL;
+}
+
+int opts_check_values(const struct opts *o, const struct opt *table, struct err *err)
+{
+	for (size_t i = 0; i < o->n; i++) {
+		const char *key = o->pair[i].key;
+		const struct opt *row = row_of(table, key);
+		uint64_t n;
+		bool b;
+
+		if (row && ((row->type == OPT_BOOL && opts_bool(o, key, &b, err)) ||
+			    (row->type == OPT_SIZE && opts_size(o, key, &n, err)) ||
+			    (row->type == OPT_NUM && opts_num(o, key, UINT64_MAX, &n, err))))
+			return -1;
+	}
+	return 0;
+}
+
 const char *opts_get(const struct opts *o, const char *key)
 {
 	for (size_t i = o->n; i-- > 0;) {

@@ -69,6 +69,8 @@ void opts_unset(struct opts *o, const char *key);
 int opts_parse(struct opts *o, const char *text, const char *implied, struct err *err);
 /* -1 with "Invalid parameter 'x'" unless every key is in one of the tables. */
 int opts_check(const struct opts *o, const struct opt *const tables[], struct err *err);
+/* -1 unless the values of switches, sizes and numbers are such. */
+int opts_check_values(const struct opts *o, const struct opt *table, struct err *err);
 
 const char *opts_get(const struct opts *o, const char *key); /* NULL: not given */
 bool opts_has(const struct opts *o, const char *key);

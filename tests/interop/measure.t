@@ -91,4 +91,11 @@ same_output measure --size 1G -O qcow2 -o size=2G
 same_output measure --size 1k --size 2G
 same_output measure -o '' --size 1G
 
+# the source comes before the target's options; every option's value counts
+for a in '-O foo none' '-O raw -o foo=1 none' '-O qcow2 -o lazy_refcounts=maybe --size 4M' \
+	'-O qcow2 -o data_file_raw=z --size 4M' '-O qcow2 -o refcount_bits=x --size 4M' \
+	'-O qcow2 -o cluster_size=abc --size 4M' '-O foo --size 4M'; do
+	# shellcheck disable=SC2086
+	same_output -n "refused: $a" measure $a
+done
 done_testing
