@@ -51,30 +51,18 @@ static int take_size(struct making *m, struct err *err)
 	return 0;
 }
 
-/* Takes the words that stack_open puts first away again: here the peer has none. */
-static void unprefix(struct err *err, const char *name)
-{
-	char prefix[ERR_TEXT_MAX];
-	int n = snprintf(prefix, sizeof(prefix), "Could not open '%s': ", name);
-
-	if (n > 0 && (size_t)n < sizeof(prefix) && strncmp(err->text, prefix, (size_t)n) == 0)
-		memmove(err->text, err->text + n, strlen(err->text + n) + 1);
-}
-
 /* The backing file must open with all that is below it, and its size is ours if no other
  * was given. Others may be writing it: only its metadata counts. */
 static int open_backing(struct making *m, const char *path, struct err *err)
 {
 	const char *format = opts_get(m->image.keys, "backing_fmt");
-	struct stack_request r = {.name = path, .format = format, .share = true};
+	struct stack_request r = {.name = path, .format = format, .share = true, .bare = true};
 	struct chain *chain = stack_open(&r, err);
 	struct err later;
 	int rc = 0;
 
-	if (!chain) {
-		unprefix(err, path);
+	if (!chain)
 		return err_hint(err, "Could not open backing image.");
-	}
 	if (!format) {
 		err_set(err, EINVAL, "Backing file specified without backing format");
 		rc = err_hint(err, "Detected format of %s.",

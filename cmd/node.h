@@ -9,11 +9,19 @@
 #include "formats/format.h"
 #include "lib/chain.h"
 
+/* Which of the backing files is opened for writing. */
+struct node_base {
+	const char *name; /* NULL: the uppermost */
+	bool found;
+	bool failed; /* the error is of opening that one: nothing is put before it */
+};
+
 /* What a node gets from the request and from the node above it. */
 struct node_env {
-	unsigned io;	 /* IO_*; IO_WRITE says that the node is to be written */
-	unsigned image;	 /* IMAGE_* without IMAGE_WRITE */
-	bool no_backing; /* as in struct stack_request */
+	unsigned io;		/* IO_*; IO_WRITE says that the node is to be written */
+	unsigned image;		/* IMAGE_* without IMAGE_WRITE */
+	bool no_backing;	/* as in struct stack_request */
+	struct node_base *base; /* or NULL; of the chain of the request's own image */
 };
 
 /* Opens a definition as an image. A protocol alone is an image, too, of a format that is

@@ -149,9 +149,68 @@ static int check_depth(const struct climb *c, const struct opts *below, struct e
 }
 
 /* As the peer, once a level; but what went wrong must still fit in. */
-static int backing_failed(unsigned level, struct err *err)
+static int backing_failed(const struct node_env *env, unsigned level, struct err *err)
 {
+	if (env->base && env->base->failed)
+		return -1;
 	return level <= LEVELS_TOLD ? err_prefix(err, "Could not open backing file") : -1;
+}
+
+static bool same_path(const char *a, const char *b)
+{
+	struct stat x, y;
+
+	return a && b && stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev &&
+	       x.st_ino == y.st_ino;
+}
+
+/* Is `below` the file that the user names? He may say it as the image does, or by a path
+ * from the image's folder. */
+static int is_base(const struct node_base *base, const struct opts *def,
+		   const struct image *image, const struct opts *below, bool *is,
+		   struct err *err)
+{
+	const char *above = node_path(def);
+	AUTO_FREE char *path = NULL;
+
+	*is = !base->found && !base->name;
+	if (*is || base->found || !base->name[0])
+		return 0;
+	*is = image->backing && strcmp(image->backing, base->name) == 0;
+	if (*is || location_has_scheme(base->name))
+		return 0;
+	path = location_relative(above ? above : "", base->name, err);
+	if (!path)
+		return -1;
+	*is = same_path(path, node_path(below));
+	return 0;
+}
+
+/* The backing file at `below`; for writing where it is the base of a commit. Whether it can
+ * be opened at all is told as of any other. */
+static struct image *open_below(const struct opts *def, const struct image *image,
+				const struct opts *below, const struct node_env *env,
+				struct err *err)
+{
+	struct node_env own = *env;
+	struct image *next, *reader;
+	struct err later;
+	bool base = false;
+
+	if (env->base && is_base(env->base, def, image, below, &base, err))
+		return NULL;
+	if (!base)
+		return node_open(below, env, err);
+	env->base->found = true;
+	own.io |= IO_WRITE | IO_RESIZE | IO_UNMAP;
+	next = node_open(below, &own, err);
+	if (next)
+		return next;
+	reader = node_open(below, env, &later);
+	env->base->failed = reader != NULL;
+	if (reader)
+		blk_close(&reader->blk, &later);
+	return NULL;
 }
 
 /* Appends the backing files of `image`, the lowest one so far. */
@@ -166,14 +225,14 @@ static int climb_down(struct climb *c, const struct opts *def, const struct imag
 	if (remember(c, def, err))
 		return -1;
 	if (backing_of(def, image, &below, err))
-		return backing_failed(level, err);
+		return backing_failed(env, level, err);
 	if (!below)
 		return 0;
 	if (check_depth(c, below, err) == 0)
-		next = node_open(below, env, err);
+		next = open_below(def, image, below, env, err);
 	if (!next || chain_append(c->chain, &next->blk, err) ||
 	    climb_down(c, below, next, env, err))
-		rc = backing_failed(level, err);
+		rc = backing_failed(env, level, err);
 	opts_free(below);
 	return rc;
 }
@@ -271,7 +330,7 @@ static int make_env(const struct stack_request *r, struct node_env *env, struct 
 }
 
 static struct chain *open_location(const struct stack_request *r, struct location *l,
-				   struct err *err)
+				   struct node_base *base, struct err *err)
 {
 	struct node_env env;
 	struct image *image;
@@ -282,6 +341,7 @@ static struct chain *open_location(const struct stack_request *r, struct locatio
 	image = node_open(l->opts, &env, err);
 	if (!image)
 		return NULL;
+	env.base = base;
 	if (l->explicit_ && node_title(l->opts, image, !r->image_opts, err)) {
 		blk_close(&image->blk, &later);
 		return NULL;
@@ -305,6 +365,7 @@ static struct chain *show_snapshot(struct chain *chain, const char *text, struct
 
 struct chain *stack_open(const struct stack_request *r, struct err *err)
 {
+	struct node_base base = {.name = r->base};
 	struct chain *chain = NULL;
 	struct location l;
 	int rc;
@@ -312,10 +373,10 @@ struct chain *stack_open(const struct stack_request *r, struct err *err)
 	rc = r->image_opts ? location_parse_opts(r->name, &l, err)
 			   : location_parse(r->name, &l, err);
 	if (rc == 0) {
-		chain = open_location(r, &l, err);
+		chain = open_location(r, &l, r->commit ? &base : NULL, err);
 		location_free(&l);
 	}
-	if (!chain)
+	if (!chain && !r->bare && !base.failed)
 		err_prefix(err, "Could not open '%s'", r->name);
 	return chain && r->snapshot ? show_snapshot(chain, r->snapshot, err) : chain;
 }

@@ -23,6 +23,14 @@ struct stack_request {
 	bool no_backing; /* only the top image; its backing file is not opened */
 	bool no_io;	 /* info: implies no_backing and no data file */
 	bool check;	 /* opened to be checked: dirty and corrupt bits are no obstacle */
+	bool bare;	 /* errors do not begin with "Could not open 'NAME'" */
+	/*
+	 * commit: the backing file `base` (as -b names it; NULL: the uppermost) is opened for
+	 * writing, too. It is the layer below the top that has BLK_CAN_WRITE; none: there is
+	 * no such file.
+	 */
+	bool commit;
+	const char *base;
 	/* -l: the image shows this snapshot, as snapname.h reads it; not with write */
 	const char *snapshot;
 };

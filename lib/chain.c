@@ -333,21 +333,29 @@ static int64_t chain_disk_usage(struct blk *blk)
 	return blk_disk_usage(chain_of(blk)->layer[0]);
 }
 
-/* Of the last unit, what is past the end must not be the image below's once the disk is
- * longer: all of it becomes our own. */
-static int own_last(struct chain *c, struct err *err)
+/*
+ * What is past the end in the last unit shows once the disk is longer. It must be neither
+ * the image below's (`over`: that goes on there) nor what a writer copied from there.
+ */
+static int clear_last(struct chain *c, bool over, struct err *err)
 {
-	uint64_t end = c->blk.size,
-		 start = round_down(end, c->blk.part ? c->blk.part : c->blk.grain);
+	uint32_t unit = c->blk.part ? c->blk.part : c->blk.grain;
+	uint64_t end = c->blk.size, start = round_down(end, unit);
 	AUTO_FREE uint8_t *buf = NULL;
 	struct extent e;
 
-	if (start == end)
+	if (start == end || c->layer[0]->ops->pwrite)
 		return 0;
 	if (blk_extent(c->layer[0], start, end - start, &e, err))
 		return -1;
-	if (!(e.flags & EXT_ABSENT))
+	if (e.flags == EXT_ZERO || (!over && (e.flags & EXT_ABSENT)))
 		return 0;
+	if (e.flags == EXT_DATA && e.home) {
+		uint64_t host = e.host + (end - start), size = blk_size(e.home);
+		uint64_t rest = round_up(end, unit) - end;
+
+		return host < size ? blk_zero(e.home, host, MIN(rest, size - host), 0, err) : 0;
+	}
 	start = round_down(end, unit_of(c, &e));
 	buf = mem_alloc(end - start);
 	if (!buf)
@@ -363,8 +371,6 @@ static int grow_over(struct chain *c, uint64_t size, enum blk_prealloc p, struct
 {
 	uint64_t old = c->blk.size;
 
-	if (own_last(c, err))
-		return -1;
 	if (blk_resize(c->layer[0], size, p | PREALLOC_ZERO, err) == 0)
 		return 0;
 	if (err->num != ENOTSUP || blk_resize(c->layer[0], size, p, err))
@@ -377,8 +383,11 @@ static int chain_resize_op(struct blk *blk, uint64_t size, enum blk_prealloc p, 
 {
 	struct chain *c = chain_of(blk);
 	bool over = size > blk->size && c->n > 1 && blk_size(c->layer[1]) > blk->size;
-	int rc = over ? grow_over(c, size, p, err) : blk_resize(c->layer[0], size, p, err);
+	int rc;
 
+	if (size > blk->size && (clear_last(c, over, err) || blk_flush(c->layer[0], err)))
+		return -1;
+	rc = over ? grow_over(c, size, p, err) : blk_resize(c->layer[0], size, p, err);
 	blk->size = blk_size(c->layer[0]);
 	return rc;
 }

@@ -287,14 +287,17 @@ static int scan_read(struct copy_job *job, struct err *err)
 	return scan_bytes(job, at(job, off), off, end - off, err);
 }
 
-/* Only what the tables said. */
+/* Only what the tables said. What is kept and shares a grain with data is written with it,
+ * and stays untouched where the target has no grains. */
 static int scan_known(struct copy_job *job, struct err *err)
 {
 	for (size_t i = 0; i < job->nseg; i++) {
 		const struct segment *s = &job->seg[i];
+		enum out_kind kind = s->kind == SEG_ZERO   ? OUT_ZERO
+				     : s->kind == SEG_KEEP ? OUT_KEEP
+							   : OUT_DATA;
 
-		if (add_run(job, s->kind == SEG_ZERO ? OUT_ZERO : OUT_DATA, s->off, s->len,
-			    err))
+		if (add_run(job, kind, s->off, s->len, err))
 			return -1;
 	}
 	return 0;
