@@ -125,7 +125,13 @@ struct bitmap_ops {
 		     struct err *err);
 };
 
-enum { CHECK_FIX_LEAKS = 1, CHECK_FIX_ERRORS = 2 };
+enum {
+	CHECK_FIX_LEAKS = 1,
+	CHECK_FIX_ERRORS = 2,
+	/* What qemu-img leaves: entries that point nowhere are dropped, bits that mean nothing
+	 * are cleared, so that the image is sound afterwards. */
+	CHECK_FIX_ENTRIES = 4,
+};
 
 /* One thing that check found, for programs. */
 struct check_problem {

@@ -8,6 +8,9 @@
  *	check_tables.c  the L1 tables and all L2 tables below them
  *	check_refs.c    refcount table and blocks, compared with what was counted
  *	check_copied.c  the "copied" flags of the active tables, where some are wrong
+ *	repair.c        -r: the passes, what may be written where, the header's bits
+ *	repair_refs.c   new reference counts beside damaged ones; repair_snap.c: the snapshot
+ *table
  *
  * Two ways through the tables. The quick one reads each L2 table once, in order of its
  * place, on several threads, and says nothing: of a table with the least fault it only
@@ -63,11 +66,19 @@ int counts_init(struct counts *c, uint64_t clusters, unsigned refcount_order, st
 void counts_free(struct counts *c);
 /* The leaf of a cluster: CELLS cells; NULL: all are 0. */
 const uint16_t *counts_leaf(const struct counts *c, uint64_t cl);
+/* The first of n adjacent clusters >= cl that nothing refers to. */
+uint64_t counts_unused(const struct counts *c, uint64_t cl, uint64_t n);
+/* May clusters so far out be counted? */
+bool counts_reach(const struct counts *c, uint64_t cl);
+/* Nothing refers to this cluster any more. */
+void counts_drop(struct counts *c, uint64_t cl);
 /* The first cluster >= cl whose leaf is there; UINT64_MAX: none. */
 uint64_t counts_next(const struct counts *c, uint64_t cl);
 uint64_t counts_get(const struct counts *c, uint64_t cl);
 
 /* ---- check.c ---------------------------------------------------------------------- */
+
+#define CHECK_EXTRA_MAX 1024 /* the peer's limit on the extra data of a snapshot */
 
 struct table {
 	uint64_t off;
@@ -79,7 +90,9 @@ struct table {
 struct snapshot_root {
 	uint64_t l1_off, entry; /* entry: of the snapshot table, for its names */
 	uint32_t l1_size;
-	bool incomplete;
+	uint32_t extra;	  /* bytes of extra data in the file */
+	bool incomplete;  /* too little of it, */
+	bool extra_large; /* or more than anybody reads */
 };
 
 struct checker {
@@ -93,6 +106,19 @@ struct checker {
 	uint64_t budget; /* bytes of tables that may yet be read more than once */
 	uint64_t lines;	 /* that were reported */
 
+	unsigned fix;	/* CHECK_FIX_*: what of the tables is repaired as it is found */
+	unsigned refs;	/* the same of the reference counts, in the pass that is on */
+	bool mute;	/* tell of problems, but neither say nor count anything */
+	bool deaf;	/* the other way: this pass tells of no problems */
+	bool again;	/* the snapshot table was told of before */
+	bool blind;	/* some table could not be read: what it refers to is not known */
+	bool rebuild;	/* the reference counts have to be made anew */
+	bool has_guest; /* of which guest cluster is the talk */
+	uint64_t guest;
+	uint64_t file_cl;  /* clusters in the file */
+	uint64_t *outside; /* where refcount blocks should be that are past the end */
+	size_t noutside;
+
 	struct counts counts;
 	struct table *table; /* by offset, once all are known */
 	size_t ntable, table_room;
@@ -103,6 +129,7 @@ struct checker {
 	struct snapshot_root *snap;
 	uint32_t nsnap;
 	uint64_t snap_len; /* of the snapshot table */
+	bool snap_changed; /* it has to be written */
 
 	uint64_t *reftable;
 	uint64_t nreftable;
@@ -111,8 +138,11 @@ struct checker {
 };
 
 void check_say(struct checker *k, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-/* The same, and counts an error. */
-void check_error(struct checker *k, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* "ERROR <text>", counted; or, if it is to be repaired, "Repairing <text>". A text that begins
+ * with a colon comes right after "ERROR". kind and host: of the problem; NULL: no place. */
+void check_fault(struct checker *k, bool fix, const char *kind, const uint64_t *host,
+		 const char *fmt, ...) __attribute__((format(printf, 5, 6)));
+void check_problem(struct checker *k, const char *kind, const uint64_t *host, bool fixed);
 /* Are messages still printed? Who would say the same many times may then just count. */
 bool check_heard(const struct checker *k);
 /* Takes n from the budget; false: it is used up. */
@@ -126,6 +156,12 @@ int check_clusters(struct checker *k, uint64_t cl, uint64_t n, uint64_t times, u
 		   struct err *err);
 /* Would check_region complain? */
 bool check_outside(const struct checker *k, uint64_t off, uint64_t len);
+
+int checker_init(struct checker *k, struct qcow2 *q, struct check *c, unsigned fix,
+		 struct err *err);
+void checker_free(struct checker *k);
+/* All references: snapshot table, tables, bitmaps, the refcount structures. */
+int check_references(struct checker *k, struct err *err);
 
 /* ---- check_io.c ------------------------------------------------------------------- */
 
@@ -178,9 +214,10 @@ struct l2_run {
  * lacks the copied flag. */
 bool check_l2_quick(const struct checker *k, const uint8_t *p, uint32_t index,
 		    struct l2_run *run, size_t *nrun, struct l2_stats *st, bool *shared);
-/* Entry by entry. st: NULL for other tables than the active ones. */
-int check_l2_slow(struct checker *k, const uint8_t *p, uint32_t index, struct l2_stats *st,
-		  struct err *err);
+/* Entry by entry. st: NULL for other tables than the active ones. *changed: p was repaired
+ * and is to be written. */
+int check_l2_slow(struct checker *k, uint8_t *p, uint32_t index, struct l2_stats *st,
+		  bool *changed, struct err *err);
 /* The place of a standard entry's cluster. false: it has none, or is compressed. */
 bool check_l2_place(const struct checker *k, uint64_t entry, uint64_t *off);
 
@@ -192,6 +229,22 @@ int check_reftable(struct checker *k, struct err *err);
 int check_refcounts(struct checker *k, struct err *err);
 /* What the file says; false: it cannot be told. */
 bool check_disk_refcount(struct checker *k, uint64_t cl, uint64_t *out);
-int check_copied(struct checker *k, struct err *err);
+/* fix: repair them */
+int check_copied(struct checker *k, bool fix, struct err *err);
+const struct table *check_table_at(const struct checker *k, uint64_t off);
+
+/* ---- repair*.c -------------------------------------------------------------------- */
+
+int qcow2_repair(struct qcow2 *q, struct check *c, struct err *err);
+/* Writes to a table in place. Where other metadata is in the same place nothing is written:
+ * that fails or, with CHECK_FIX_ENTRIES, returns 1. */
+enum repair_what { REPAIR_L1, REPAIR_SNAPSHOT_L1, REPAIR_L2 };
+int repair_write(struct checker *k, enum repair_what what, uint64_t off, const void *buf,
+		 size_t n, struct err *err);
+/* Writes new refcount blocks and a table from what was counted, where nothing is in use, and
+ * lets the header point there. */
+int repair_rebuild(struct checker *k, struct err *err);
+/* Writes the snapshot table as it was read, whole entries, to a new place. */
+int repair_snapshots(struct checker *k, struct err *err);
 
 #endif

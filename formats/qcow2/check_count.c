@@ -4,6 +4,7 @@
  */
 #include "formats/qcow2/check.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +16,8 @@ enum {
 	NODE_BITS = 9,
 	ROOT_SHIFT = LEAF_BITS + 3 * NODE_BITS,
 	NODE = 1 << NODE_BITS,
-	SLAB = 64, /* leaves in one */
+	SLAB = 64,	/* leaves in one */
+	ROOM = 1 << 20, /* clusters past the end of the file, for what repair writes there */
 };
 
 /* ---- numbers by number ------------------------------------------------------------ */
@@ -93,7 +95,7 @@ void map_free(struct map *m)
 int counts_init(struct counts *c, uint64_t clusters, unsigned refcount_order, struct err *err)
 {
 	memset(c, 0, sizeof(*c));
-	c->nroot = (size_t)(clusters >> ROOT_SHIFT) + 1;
+	c->nroot = (size_t)((clusters + ROOM) >> ROOT_SHIFT) + 1;
 	c->root = calloc(c->nroot, sizeof(void *));
 	if (!c->root)
 		return err_nomem(err, c->nroot * sizeof(void *), "reference counts");
@@ -240,6 +242,34 @@ uint64_t counts_get(const struct counts *c, uint64_t cl)
 	return leaf ? full_count(c, cl, leaf[cl % CELLS]) : 0;
 }
 
+uint64_t counts_unused(const struct counts *c, uint64_t cl, uint64_t n)
+{
+	uint64_t first = cl;
+
+	for (; cl < first + n; cl++) {
+		const uint16_t *leaf = counts_leaf(c, cl);
+
+		if (!leaf)
+			cl |= CELLS - 1; /* to the end of the leaf */
+		else if (leaf[cl % CELLS] & CELL_COUNT)
+			first = cl + 1;
+	}
+	return first;
+}
+
+bool counts_reach(const struct counts *c, uint64_t cl)
+{
+	return cl >> ROOT_SHIFT < c->nroot;
+}
+
+void counts_drop(struct counts *c, uint64_t cl)
+{
+	uint16_t *leaf = (uint16_t *)counts_leaf(c, cl);
+
+	if (leaf)
+		leaf[cl % CELLS] = 0;
+}
+
 /* Past what a cell or a refcount can say. */
 static int add_many(struct checker *k, uint16_t *cell, uint64_t cl, uint64_t times,
 		    unsigned flags, struct err *err)
@@ -248,7 +278,10 @@ static int add_many(struct checker *k, uint16_t *cell, uint64_t cl, uint64_t tim
 	uint64_t now = full_count(c, cl, *cell), more = MIN(times, c->max - now);
 	uint64_t *many;
 
-	k->c->errors += times - more;
+	if (!k->mute)
+		k->c->errors += times - more;
+	if (more < times)
+		check_problem(k, "refcount-width", &(uint64_t){cl << k->bits}, false);
 	for (uint64_t i = more; i < times && check_heard(k); i++) {
 		check_say(k, "ERROR: overflow cluster offset=0x%" PRIx64, cl << k->bits);
 		check_say(k, "Use qemu-img amend to increase the refcount entry width or "
@@ -285,6 +318,10 @@ static int add_in_leaf(struct checker *k, uint16_t *cell, uint64_t cl, unsigned 
 int check_clusters(struct checker *k, uint64_t cl, uint64_t n, uint64_t times, unsigned flags,
 		   struct err *err)
 {
+	if (!counts_reach(&k->counts, cl + n - 1))
+		return err_set(err, EFBIG,
+			       "Cluster %" PRIu64 " is far past the end of the file",
+			       cl + n - 1);
 	if (cl + n > k->nb_cl)
 		k->nb_cl = cl + n;
 	while (n > 0) {
@@ -321,6 +358,7 @@ int check_region(struct checker *k, uint64_t off, uint64_t len, uint64_t times, 
 		return check_clusters(k, first, ((off + len - 1) >> k->bits) - first + 1, times,
 				      flags, err);
 	k->c->errors += times;
+	check_problem(k, "outside", &off, false);
 	for (uint64_t i = 0; i < times && check_heard(k); i++)
 		check_say(k,
 			  "ERROR: counting reference for region exceeding the end of the "

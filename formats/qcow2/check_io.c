@@ -73,6 +73,8 @@ int check_entries(struct checker *k, const char *what, uint64_t off, uint64_t n,
 			check_say(k, "ERROR: I/O error in %s at 0x%" PRIx64 ": %s", what,
 				  off + at, io.text);
 			k->c->check_errors++;
+			k->blind = true;
+			check_problem(k, "unreadable", &(uint64_t){off + at}, false);
 		} else if (fn(k, arg, at / 8, buf, len / 8, err) < 0) {
 			return -1;
 		}

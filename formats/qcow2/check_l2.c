@@ -166,98 +166,192 @@ bool check_l2_quick(const struct checker *k, const uint8_t *p, uint32_t index,
 
 /* ---- entry by entry --------------------------------------------------------------- */
 
-static int slow_packed(struct checker *k, uint64_t v, uint64_t bitmap, unsigned entry,
-		       struct l2_stats *st, struct err *err)
-{
-	struct packed_place p = packed_place(k->q, v);
+/* An entry that is looked at, and what becomes of it. */
+struct entry {
+	uint64_t v, bitmap; /* bitmap: 0 where entries have none */
+	unsigned i;
+	uint64_t guest; /* by the table's first place */
+	struct l2_stats *st;
+	bool changed;
+};
 
-	if (v & QCOW2_COPIED) {
-		check_error(k,
-			    "ERROR: coffset=0x%" PRIx64
+static bool mends(const struct checker *k)
+{
+	return k->fix & CHECK_FIX_ENTRIES;
+}
+
+/* The guest reads zeros there, which the peer reads past the end of a file, too. */
+static void drop_entry(const struct checker *k, struct entry *e)
+{
+	e->v = k->q->l2_entry == 8 && k->q->h.version >= 3 ? QCOW2_ZERO : 0;
+	e->bitmap = k->q->l2_entry == 16 ? (uint64_t)UINT32_MAX << 32 : 0;
+	e->changed = true;
+}
+
+/* What cannot be a compressed cluster, for no matter what bits. */
+static bool slow_packed_lost(struct checker *k, struct entry *e, const struct packed_place *p)
+{
+	if (qcow2_external(k->q))
+		check_fault(k, mends(k), "l2-entry", &p->off,
+			    "compressed cluster %u with data file, entry=0x%" PRIx64, e->i,
+			    e->v);
+	else if (e->bitmap != 0)
+		check_fault(k, mends(k), "l2-entry", &p->off,
+			    "compressed cluster %u with non-zero subcluster allocation "
+			    "bitmap, entry=0x%" PRIx64,
+			    e->i, e->v);
+	else if (mends(k) && check_outside(k, p->off, p->len))
+		check_fault(k, true, "l2-entry", &p->off,
+			    "compressed cluster %u past the end of the file, entry=0x%" PRIx64
+			    ": it reads as zeros from now on",
+			    e->i, e->v);
+	else
+		return false;
+	return true;
+}
+
+static int slow_packed(struct checker *k, struct entry *e, struct err *err)
+{
+	struct packed_place p = packed_place(k->q, e->v);
+
+	if (e->v & QCOW2_COPIED) {
+		check_fault(k, mends(k), "l2-entry", &p.off,
+			    ": coffset=0x%" PRIx64
 			    ": copied flag must never be set for compressed clusters",
 			    p.off);
-		v &= ~QCOW2_COPIED;
+		e->v &= ~QCOW2_COPIED;
+		e->changed |= mends(k);
 	}
-	if (qcow2_external(k->q)) {
-		check_error(k, "ERROR compressed cluster %u with data file, entry=0x%" PRIx64,
-			    entry, v);
-		return 0;
+	if (slow_packed_lost(k, e, &p)) {
+		if (mends(k) && e->bitmap != 0 && !qcow2_external(k->q))
+			e->bitmap = 0, e->changed = true;
+		else if (mends(k))
+			drop_entry(k, e);
+		if (e->v == 0 || !(e->v & QCOW2_COMPRESSED) || !mends(k))
+			return 0;
 	}
-	if (bitmap != 0) {
-		check_error(k,
-			    "ERROR compressed cluster %u with non-zero subcluster allocation "
-			    "bitmap, entry=0x%" PRIx64,
-			    entry, v);
-		return 0;
-	}
-	if (st) {
-		st->allocated++;
-		st->compressed++;
-		st->fragmented++;
+	if (e->st) {
+		e->st->allocated++;
+		e->st->compressed++;
+		e->st->fragmented++;
 	}
 	return check_region(k, p.off, p.len, 1, 0, err);
 }
 
-static int slow_data(struct checker *k, uint64_t v, uint64_t bitmap, uint64_t off,
-		     uint64_t guest, struct err *err)
+/* An entry that was dropped is no reference any more. */
+static bool slow_unaligned(struct checker *k, struct entry *e, uint64_t off)
 {
-	bool empty = k->q->l2_entry == 8 ? v & QCOW2_ZERO : (uint32_t)bitmap == 0;
+	bool empty = k->q->l2_entry == 8 ? e->v & QCOW2_ZERO : (uint32_t)e->bitmap == 0;
+	bool fix = mends(k) || (empty && (k->fix & CHECK_FIX_ERRORS));
+	uint64_t zeros = e->bitmap;
 
-	if (off & (k->cluster - 1))
-		check_error(k,
-			    "ERROR offset=%" PRIx64
-			    ": %s cluster is not properly aligned; L2 entry corrupted.",
-			    off, empty ? "Preallocated" : "Data");
+	if ((off & (k->cluster - 1)) == 0)
+		return false;
+	check_fault(k, fix, "l2-entry", &off,
+		    "offset=%" PRIx64
+		    ": %s cluster is not properly aligned; L2 entry corrupted.",
+		    off, empty ? "Preallocated" : "Data");
+	if (fix)
+		drop_entry(k, e);
+	if (fix && empty)
+		e->bitmap = zeros; /* what it said of its parts still holds */
+	return fix;
+}
+
+static bool slow_outside(struct checker *k, struct entry *e, uint64_t off)
+{
+	if (!mends(k) || qcow2_external(k->q) || !check_outside(k, off, k->cluster))
+		return false;
+	check_fault(k, true, "l2-entry", &off,
+		    "offset=%" PRIx64
+		    ": cluster past the end of the file; it reads as zeros from now on",
+		    off);
+	drop_entry(k, e);
+	return true;
+}
+
+static int slow_data(struct checker *k, struct entry *e, uint64_t off, struct err *err)
+{
 	if (!qcow2_external(k->q))
 		return check_region(k, off, k->cluster, 1,
-				    v & QCOW2_COPIED ? CELL_COPIED : CELL_SHARED, err);
-	if (off % k->cluster == 0 && off != guest)
-		check_error(k,
-			    "ERROR offset=%" PRIx64
+				    e->v & QCOW2_COPIED ? CELL_COPIED : CELL_SHARED, err);
+	if (off % k->cluster == 0 && off != e->guest)
+		check_fault(k, false, "l2-entry", &off,
+			    "offset=%" PRIx64
 			    ": Cluster of an external data file is not at its guest offset "
 			    "%" PRIx64,
-			    off, guest);
+			    off, e->guest);
 	return 0;
 }
 
-int check_l2_slow(struct checker *k, const uint8_t *p, uint32_t index, struct l2_stats *st,
-		  struct err *err)
+static void slow_bits(struct checker *k, struct entry *e, uint64_t off, bool placed)
 {
-	unsigned n = 1u << k->q->l2_bits;
-	uint64_t follows = 0;
-
-	for (unsigned i = 0; i < n; i++) {
-		uint64_t v = get_be64(p + k->q->l2_entry * i), off;
-		uint64_t bitmap = k->q->l2_entry == 16 ? get_be64(p + 16 * i + 8) : 0;
-
-		if (v & QCOW2_COMPRESSED) {
-			if (slow_packed(k, v, bitmap, i, st, err) < 0)
-				return -1;
-			continue;
-		}
-		if (v & RESERVED)
-			check_error(k, "ERROR found l2 entry with reserved bits set: %" PRIx64,
-				    v);
-		if (!check_l2_place(k, v, &off)) {
-			if ((uint32_t)bitmap != 0)
-				check_error(k, "ERROR: Unallocated cluster has non-zero "
-					       "subcluster allocation map");
-			continue;
-		}
-		if ((bitmap >> 32) & bitmap)
-			check_error(k,
-				    "ERROR offset=%" PRIx64
-				    ": Allocated cluster has corrupted subcluster allocation "
-				    "bitmap",
-				    off);
-		if (st) {
-			st->allocated++;
-			if (follows && off != follows)
-				st->fragmented++;
-			follows = off + k->cluster;
-		}
-		if (slow_data(k, v, bitmap, off, guest_off(k, index, i), err) < 0)
-			return -1;
+	if (e->v & RESERVED) {
+		check_fault(k, mends(k), "l2-entry", placed ? &off : NULL,
+			    "found l2 entry with reserved bits set: %" PRIx64, e->v);
+		if (mends(k))
+			e->v &= ~RESERVED, e->changed = true;
 	}
-	return 0;
+	if (!placed && (uint32_t)e->bitmap != 0) {
+		check_fault(k, mends(k), "l2-entry", NULL,
+			    ": Unallocated cluster has non-zero subcluster allocation map");
+		if (mends(k))
+			e->bitmap &= ~(uint64_t)UINT32_MAX, e->changed = true;
+	}
+	if (placed && (e->bitmap >> 32) & e->bitmap) {
+		check_fault(k, mends(k), "l2-entry", &off,
+			    "offset=%" PRIx64
+			    ": Allocated cluster has corrupted subcluster allocation bitmap",
+			    off);
+		if (mends(k)) /* there is data: it is shown */
+			e->bitmap &= ~(e->bitmap << 32), e->changed = true;
+	}
+}
+
+static int slow_entry(struct checker *k, struct entry *e, uint64_t *follows, struct err *err)
+{
+	uint64_t off = 0;
+	bool placed;
+
+	if (e->v & QCOW2_COMPRESSED)
+		return slow_packed(k, e, err);
+	placed = check_l2_place(k, e->v, &off);
+	slow_bits(k, e, off, placed);
+	if (!placed)
+		return 0;
+	if (e->st) {
+		e->st->allocated++;
+		if (*follows && off != *follows)
+			e->st->fragmented++;
+		*follows = off + k->cluster;
+	}
+	if (slow_unaligned(k, e, off) || slow_outside(k, e, off))
+		return 0;
+	return slow_data(k, e, off, err);
+}
+
+int check_l2_slow(struct checker *k, uint8_t *p, uint32_t index, struct l2_stats *st,
+		  bool *changed, struct err *err)
+{
+	unsigned n = 1u << k->q->l2_bits, size = k->q->l2_entry;
+	uint64_t follows = 0;
+	int rc = 0;
+
+	k->has_guest = st != NULL;
+	for (unsigned i = 0; i < n && rc == 0; i++) {
+		uint8_t *at = p + (size_t)size * i;
+		struct entry e = {.v = get_be64(at), .i = i, .st = st};
+
+		e.bitmap = size == 16 ? get_be64(at + 8) : 0;
+		e.guest = k->guest = guest_off(k, index, i);
+		rc = slow_entry(k, &e, &follows, err);
+		if (!e.changed)
+			continue;
+		put_be64(at, e.v);
+		if (size == 16)
+			put_be64(at + 8, e.bitmap);
+		*changed = true;
+	}
+	k->has_guest = false;
+	return rc;
 }

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -45,31 +46,59 @@ static int load_reftable(struct checker *k, struct err *err)
 			     err);
 }
 
+/* The peer makes the file so long, counts the block, then makes all of them anew and frees
+ * it. So do we, without the file. */
+static int outside_entry(struct checker *k, uint64_t i, uint64_t off, struct err *err)
+{
+	bool fix = k->fix & CHECK_FIX_ERRORS;
+	uint64_t *more;
+
+	check_fault(k, fix, "refcount-block", &off,
+		    "refcount block %" PRIu64 " is outside image", i);
+	if (!fix)
+		return 0;
+	k->rebuild = true;
+	if (!counts_reach(&k->counts, off >> k->bits)) {
+		check_fault(k, false, "refcount-block", &off, "could not resize image: %s",
+			    strerror(EFBIG));
+		return 0;
+	}
+	more = realloc(k->outside, (k->noutside + 1) * sizeof(*more));
+	if (!more)
+		return err_nomem(err, (k->noutside + 1) * sizeof(*more), "refcount blocks");
+	k->outside = more;
+	k->outside[k->noutside++] = off >> k->bits;
+	return check_clusters(k, off >> k->bits, 1, 1, 0, err);
+}
+
 static int reftable_entry(struct checker *k, uint64_t i, struct err *err)
 {
 	uint64_t v = k->reftable[i], off = v & REFTABLE_MASK, count;
 
 	if (v & ~REFTABLE_MASK) {
-		check_error(k, "ERROR refcount table entry %" PRIu64 " has reserved bits set",
-			    i);
+		check_fault(k, false, "refcount-table", &off,
+			    "refcount table entry %" PRIu64 " has reserved bits set", i);
+		k->rebuild = true;
 		return 0;
 	}
 	if (off % k->cluster) {
-		check_error(k,
-			    "ERROR refcount block %" PRIu64
+		check_fault(k, false, "refcount-table", &off,
+			    "refcount block %" PRIu64
 			    " is not cluster aligned; refcount table entry corrupted",
 			    i);
+		k->rebuild = true;
 		return 0;
 	}
-	if (off >> k->bits >= k->nb_cl) {
-		check_error(k, "ERROR refcount block %" PRIu64 " is outside image", i);
-		return 0;
-	}
+	if (off >> k->bits >= k->nb_cl)
+		return outside_entry(k, i, off, err);
 	if (check_region(k, off, k->cluster, 1, 0, err) < 0)
 		return -1;
 	count = counts_get(&k->counts, off >> k->bits);
-	if (count != 1)
-		check_error(k, "ERROR refcount block %" PRIu64 " refcount=%" PRIu64, i, count);
+	if (count == 1)
+		return 0;
+	check_fault(k, false, "refcount-block", &off,
+		    "refcount block %" PRIu64 " refcount=%" PRIu64, i, count);
+	k->rebuild = true;
 	return 0;
 }
 
@@ -223,40 +252,39 @@ static int block_run(struct pool_job *job, struct err *err)
 	return 0;
 }
 
-/* One cluster that is not as it should be, or next to such a one. */
-static int tell(struct checker *k, uint64_t cl, uint64_t disk, struct err *err)
+/* One cluster that is not as it should be, or next to such a one. *block is changed where that
+ * is to be repaired: true. */
+static bool tell(struct checker *k, uint64_t cl, uint64_t disk, uint64_t count)
 {
-	uint64_t count = counts_get(&k->counts, cl), *at;
+	bool leak = disk > count, fix = k->refs & (leak ? CHECK_FIX_LEAKS : CHECK_FIX_ERRORS);
+	uint64_t off = cl << k->bits;
+	char text[80];
 
-	if (disk == count)
-		return 0;
-	if (disk > count) {
-		check_say(k,
-			  "Leaked cluster %" PRIu64 " refcount=%" PRIu64 " reference=%" PRIu64,
-			  cl, disk, count);
-		k->c->leaks++;
-	} else {
-		check_error(k,
-			    "ERROR cluster %" PRIu64 " refcount=%" PRIu64 " reference=%" PRIu64,
-			    cl, disk, count);
+	if (!k->mute && !k->refs && disk == 0)
+		k->rebuild = true;
+	snprintf(text, sizeof(text),
+		 "cluster %" PRIu64 " refcount=%" PRIu64 " reference=%" PRIu64, cl, disk,
+		 count);
+	if (!leak) {
+		check_fault(k, fix, "refcount", &off, "%s", text);
+		return fix && !k->mute;
 	}
-	if (count == 0)
-		return 0;
-	at = map_at(&k->disk, cl, NULL);
-	if (!at)
-		return err_nomem(err, k->disk.room * 32, "refcounts");
-	*at = disk;
-	return 0;
+	if (!k->mute) {
+		check_say(k, "%s %s", fix ? "Repairing" : "Leaked", text);
+		*(fix ? &k->c->leaks_fixed : &k->c->leaks) += 1;
+	}
+	check_problem(k, "leak", &off, fix);
+	return fix && !k->mute;
 }
 
-static int tell_block(struct checker *k, const uint8_t *block, uint64_t first, uint64_t end,
-		      struct err *err)
+static int tell_block(struct checker *k, uint8_t *block, uint64_t first, uint64_t end,
+		      bool *changed, struct err *err)
 {
 	unsigned order = k->q->h.refcount_order;
 
 	for (uint64_t cl = first; cl < end; cl++) {
 		const uint16_t *leaf = counts_leaf(&k->counts, cl);
-		uint64_t disk = qcow2_ref_get(order, block, cl - first);
+		uint64_t disk = qcow2_ref_get(order, block, cl - first), count, *at;
 		struct verdict v = {0, 0};
 
 		compare_cell(disk, leaf ? leaf[cl % CELLS] : 0, &v);
@@ -264,8 +292,20 @@ static int tell_block(struct checker *k, const uint8_t *block, uint64_t first, u
 			continue;
 		if (leaf && leaf[cl % CELLS] & (CELL_COPIED | CELL_SHARED))
 			k->copied = true;
-		if (tell(k, cl, disk, err) < 0)
-			return -1;
+		count = counts_get(&k->counts, cl);
+		if (disk == count)
+			continue;
+		if (tell(k, cl, disk, count)) {
+			qcow2_ref_put(order, block, cl - first, count);
+			*changed = true;
+			disk = count;
+		}
+		if (count == 0)
+			continue;
+		at = map_at(&k->disk, cl, NULL);
+		if (!at)
+			return err_nomem(err, k->disk.room * 32, "refcounts");
+		*at = disk;
 	}
 	return 0;
 }
@@ -275,13 +315,17 @@ static void tell_unreadable(struct checker *k, uint64_t i, uint64_t first, uint6
 {
 	uint64_t off = k->reftable[i] & REFTABLE_MASK;
 
+	k->rebuild = true;
+	if (k->mute)
+		return;
 	if (off % k->cluster && !k->said_unaligned) {
 		k->said_unaligned = true;
 		check_say(k,
-			  "qcow2: Image is corrupt: Refblock offset %#" PRIx64
+			  "qcow2: %s: Refblock offset %#" PRIx64
 			  " unaligned (reftable index: %#" PRIx64
-			  "); further non-fatal corruption events will be suppressed",
-			  off, i);
+			  "); further %scorruption events will be suppressed",
+			  k->fix ? "Marking image as corrupt" : "Image is corrupt", off, i,
+			  k->fix ? "" : "non-fatal ");
 	}
 	for (uint64_t cl = first; cl < end; cl++)
 		check_say(k, "Can't get refcount for cluster %" PRIu64 ": %s", cl,
@@ -296,8 +340,9 @@ static int block_commit(struct pool_job *job, struct err *err)
 
 	for (size_t i = 0; i < j->n; i++) {
 		const struct block_part *p = &j->part[i];
-		const uint8_t *block = j->buf->data + (i << k->bits);
+		uint8_t *block = j->buf->data + (i << k->bits);
 		uint64_t first = p->index << k->q->refblock_bits, cl = p->end, off;
+		bool changed = false;
 		uint64_t end = MIN(k->nb_cl, first + (UINT64_C(1) << k->q->refblock_bits));
 
 		if (!block_of(k, p->index, &off) || j->error[i]) {
@@ -309,7 +354,9 @@ static int block_commit(struct pool_job *job, struct err *err)
 			cl--;
 		if (cl > first)
 			k->end_cl = cl - 1;
-		if (p->bad && tell_block(k, block, first, end, err) < 0)
+		if (p->bad && tell_block(k, block, first, end, &changed, err) < 0)
+			return -1;
+		if (changed && blk_pwrite(k->file, block, k->cluster, off, 0, err) < 0)
 			return -1;
 	}
 	return 0;

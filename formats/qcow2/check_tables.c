@@ -260,7 +260,7 @@ static int quick_pass(struct checker *k, struct err *err)
 
 /* ---- what was noted, in the peer's order ------------------------------------------ */
 
-static const struct table *table_find(const struct checker *k, uint64_t off)
+const struct table *check_table_at(const struct checker *k, uint64_t off)
 {
 	struct table key = {.off = off};
 
@@ -272,6 +272,7 @@ static int slow_table(struct checker *k, uint64_t off, uint32_t index, bool acti
 {
 	AUTO_FREE uint8_t *p = NULL;
 	struct l2_stats st = {0};
+	bool changed = false;
 	struct err io;
 
 	if (off >= k->file_size || !check_spend(k, k->cluster))
@@ -282,9 +283,12 @@ static int slow_table(struct checker *k, uint64_t off, uint32_t index, bool acti
 	if (blk_pread(k->file, p, k->cluster, off, &io) < 0) {
 		check_say(k, "ERROR: I/O error in L2 table at 0x%" PRIx64 ": %s", off, io.text);
 		k->c->check_errors++;
+		k->blind = true;
+		check_problem(k, "unreadable", &off, false);
 		return 0;
 	}
-	if (check_l2_slow(k, p, index, active ? &st : NULL, err) < 0)
+	if (check_l2_slow(k, p, index, active ? &st : NULL, &changed, err) < 0 ||
+	    (changed && repair_write(k, REPAIR_L2, off, p, k->cluster, err) < 0))
 		return -1;
 	k->c->allocated_clusters += st.allocated;
 	k->c->fragmented_clusters += st.fragmented;
@@ -292,29 +296,81 @@ static int slow_table(struct checker *k, uint64_t off, uint32_t index, bool acti
 	return 0;
 }
 
-static int slow_entry(struct checker *k, const struct root *r, uint32_t index, uint64_t v,
-		      struct err *err)
+static uint64_t l1_guest(const struct checker *k, uint32_t index)
 {
-	uint64_t off = v & QCOW2_OFF_MASK;
+	return (uint64_t)index << (k->q->l2_bits + k->bits);
+}
 
-	if (l1_sound(k, v)) {
-		const struct table *t = table_find(k, off);
+/* Is the table nowhere, or where none can be? Then the entry may be dropped. */
+static bool l1_lost(struct checker *k, uint64_t off)
+{
+	bool unaligned = off % k->cluster != 0;
 
-		/* one that is not there: the file changed under us */
-		if (!t || !t->bad)
-			return 0;
-		return slow_table(k, off, index, r->active, err);
+	if (!(k->fix & CHECK_FIX_ENTRIES) || (!unaligned && off < k->file_size))
+		return false;
+	if (unaligned)
+		check_fault(k, true, "l1-entry", &off,
+			    "l2_offset=%" PRIx64
+			    ": Table is not cluster aligned; L1 entry corrupted",
+			    off);
+	else
+		check_fault(k, true, "l1-entry", &off,
+			    "l2_offset=%" PRIx64
+			    ": Table past the end of the file; L1 entry corrupted",
+			    off);
+	return true;
+}
+
+static int slow_root_entry(struct checker *k, const struct root *r, uint32_t index, uint64_t v,
+			   struct err *err)
+{
+	bool mend = k->fix & CHECK_FIX_ENTRIES;
+	uint64_t off = v & QCOW2_OFF_MASK, sane = v;
+	uint8_t buf[8];
+
+	k->has_guest = r->active;
+	k->guest = l1_guest(k, index);
+	if (v & L1_RESERVED) {
+		check_fault(k, mend, "l1-entry", &off,
+			    "found L1 entry with reserved bits set: %" PRIx64, v);
+		sane &= mend ? ~L1_RESERVED : UINT64_MAX;
 	}
-	if (v & L1_RESERVED)
-		check_error(k, "ERROR found L1 entry with reserved bits set: %" PRIx64, v);
+	if (l1_lost(k, off))
+		sane = off = 0;
+	if (sane != v) {
+		put_be64(buf, sane);
+		if (repair_write(k, r->active ? REPAIR_L1 : REPAIR_SNAPSHOT_L1,
+				 r->off + 8 * (uint64_t)index, buf, 8, err) < 0)
+			return -1;
+	}
+	if (off == 0 && sane != v)
+		return 0;
 	if (check_region(k, off, k->cluster, 1, l1_flags(r, v), err) < 0)
 		return -1;
 	if (off % k->cluster != 0)
-		check_error(k,
-			    "ERROR l2_offset=%" PRIx64
+		check_fault(k, false, "l1-entry", &off,
+			    "l2_offset=%" PRIx64
 			    ": Table is not cluster aligned; L1 entry corrupted",
 			    off);
 	return slow_table(k, off, index, r->active, err);
+}
+
+static int slow_entry(struct checker *k, const struct root *r, uint32_t index, uint64_t v,
+		      struct err *err)
+{
+	const struct table *t;
+	int rc = 0;
+
+	if (l1_sound(k, v)) {
+		t = check_table_at(k, v & QCOW2_OFF_MASK);
+		/* one that is not there: the file changed under us */
+		if (t && t->bad)
+			rc = slow_table(k, t->off, index, r->active, err);
+	} else {
+		rc = slow_root_entry(k, r, index, v, err);
+	}
+	k->has_guest = false;
+	return rc;
 }
 
 static int slow_entries(struct checker *k, void *arg, uint64_t first, const uint8_t *p,
@@ -368,13 +424,13 @@ static bool snapshot_sound(struct checker *k, const struct snapshot_root *s, boo
 		return false;
 	snapshot_name(k, s, name);
 	if (!aligned)
-		check_error(k,
-			    "ERROR snapshot %s l1_offset=%#" PRIx64
+		check_fault(k, false, "snapshot", &s->entry,
+			    "snapshot %s l1_offset=%#" PRIx64
 			    ": L1 table is not cluster aligned; snapshot table entry corrupted",
 			    name, s->l1_off);
 	else
-		check_error(k,
-			    "ERROR snapshot %s l1_size=%#" PRIx32
+		check_fault(k, false, "snapshot", &s->entry,
+			    "snapshot %s l1_size=%#" PRIx32
 			    ": L1 table is too large; snapshot table entry corrupted",
 			    name, s->l1_size);
 	return false;
