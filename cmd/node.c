@@ -384,6 +384,44 @@ static void tell_warning(const struct image *image)
 		cmd_warn("%s", image->warning);
 }
 
+static void say_line(void *arg, const char *line)
+{
+	fflush(stdout);
+	fprintf(stderr, "%s\n", line);
+}
+
+/* Before an image that was not closed cleanly is written, its own books are put in order. */
+static int repair_dirty(const struct format *format, struct blk *lower, const struct opts *def,
+			struct err *err)
+{
+	struct check c = {.fix = CHECK_FIX_LEAKS | CHECK_FIX_ERRORS, .report = say_line};
+	struct image *image;
+	struct err later;
+	int rc;
+
+	if (format->open(lower, def, IMAGE_WRITE | IMAGE_CHECK, &image, err))
+		return -1;
+	rc = format->check(image, &c, err);
+	if (rc == 0 && c.check_errors)
+		rc = err_set(err, EIO, "%s", strerror(EIO));
+	image->blk.lower = NULL; /* stays the caller's */
+	if (blk_close(&image->blk, rc ? &later : err))
+		rc = -1;
+	return rc ? err_prefix(err, "Could not repair dirty image") : 0;
+}
+
+static int open_clean(const struct opts *def, const struct format *format, struct blk *lower,
+		      unsigned flags, struct image **image, struct err *err)
+{
+	if (format->open(lower, def, flags, image, err) == 0)
+		return 0;
+	if (err->num != EUCLEAN || !(flags & IMAGE_WRITE) || !format->check)
+		return -1;
+	if (repair_dirty(format, lower, def, err))
+		return -1;
+	return format->open(lower, def, flags, image, err);
+}
+
 static struct image *open_format(const struct opts *def, const struct format *format,
 				 struct blk **lower, const struct node_env *env,
 				 struct err *err)
@@ -404,7 +442,7 @@ static struct image *open_format(const struct opts *def, const struct format *fo
 		err_set(err, EACCES, "Format '%s' can only be read", format->name);
 		return NULL;
 	}
-	if (format->open(*lower, def, flags, &image, err))
+	if (open_clean(def, format, *lower, flags, &image, err))
 		return NULL;
 	*lower = NULL;
 	tell_warning(image);

@@ -188,7 +188,8 @@ struct format {
 	/* 0..100 for the first n (<= 2048, more where the file has more) bytes of a file
 	 * of `size` bytes. 100: the magic fits. */
 	int (*probe)(const uint8_t *head, size_t n, uint64_t size);
-	/* Takes `lower` over on success only. */
+	/* Takes `lower` over on success only. EUCLEAN: to be written it has to be repaired, by
+	 * check() of an open with IMAGE_WRITE and IMAGE_CHECK, first. */
 	int (*open)(struct blk *lower, const struct opts *opts, unsigned flags,
 		    struct image **out, struct err *err);
 	int (*create)(const struct create *c, struct err *err);

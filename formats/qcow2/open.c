@@ -60,7 +60,7 @@ static int check_purpose(struct qcow2 *q, struct err *err)
 		return err_set(err, EACCES,
 			       "qcow2: Image is corrupt; cannot be opened read/write");
 	if (h->incompat & QCOW2_INCOMPAT_DIRTY)
-		return err_set(err, EACCES,
+		return err_set(err, EUCLEAN, /* cmd/node.c repairs it and comes again */
 			       "qcow2: Image was not closed cleanly (dirty bit): its reference "
 			       "counts must be repaired before it can be written");
 	return 0;

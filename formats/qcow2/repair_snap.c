@@ -159,11 +159,8 @@ int repair_snapshots(struct checker *k, struct err *err)
 	if (move_table(k, cl, err) < 0)
 		return -1;
 	if (check_outside(k, old, old_len)) {
-		/* told of as an error, which has gone with it */
-		if (k->c->errors) {
+		if (k->c->errors) /* told of as an error, which has gone with it */
 			k->c->errors--;
-			k->c->errors_fixed++;
-		}
 		return 0;
 	}
 	if (old_len == 0)
