@@ -16,6 +16,7 @@ struct piece {
 	struct piece *chain;	     /* of the hash bucket */
 	struct piece *older, *newer; /* of the list of what is not held */
 	size_t index;		     /* in all[] */
+	uint32_t from, to;	     /* the bytes that are dirty */
 	unsigned held;
 	bool dirty;
 	bool gone; /* forgotten while held: freed by the last put */
@@ -24,7 +25,7 @@ struct piece {
 
 struct cache {
 	struct blk *file, *data; /* data NULL: in file, too */
-	uint32_t size;
+	uint32_t size, unit;
 	unsigned max;
 	struct cache *on;
 	bool relaxed;
@@ -104,6 +105,8 @@ static void list_remove(struct cache *c, struct piece *p)
 
 static void set_dirty(struct cache *c, struct piece *p, bool dirty)
 {
+	p->from = 0;
+	p->to = c->size;
 	if (p->dirty != dirty) {
 		p->dirty = dirty;
 		dirty ? c->ndirty++ : c->ndirty--;
@@ -233,16 +236,25 @@ static int before_write(struct cache *c, struct err *err)
 static int write_run(struct cache *c, struct piece **p, size_t n, struct err *err)
 {
 	uint8_t *from = bytes_of(c, p[0]);
+	uint64_t off = p[0]->off;
+	size_t len = n * c->size;
 
-	if (c->may_write && c->may_write(c->arg, p[0]->off, n * c->size, err))
+	if (c->may_write && c->may_write(c->arg, off, len, err))
 		return -1;
+	if (n == 1 && c->unit) {
+		uint32_t start = round_down(p[0]->from, c->unit);
+
+		from += start;
+		off += start;
+		len = MIN(round_up(p[0]->to, c->unit), c->size) - start;
+	}
 	if (n > 1) {
 		for (size_t i = 0; i < n; i++)
 			memcpy(c->run + i * c->size, bytes_of(c, p[i]), c->size);
 		from = c->run;
 	}
 	c->unstable = true;
-	if (blk_pwrite(c->file, from, n * c->size, p[0]->off, 0, err) < 0)
+	if (blk_pwrite(c->file, from, len, off, 0, err) < 0)
 		return -1;
 	for (size_t i = 0; i < n; i++)
 		if (!p[i]->held)
@@ -337,6 +349,11 @@ static time_t now(void)
 
 	clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
 	return t.tv_sec;
+}
+
+void cache_write_unit(struct cache *c, uint32_t unit)
+{
+	c->unit = unit;
 }
 
 void cache_clean_every(struct cache *c, unsigned seconds)
@@ -451,6 +468,22 @@ void cache_dirty(struct cache *c, void *piece)
 
 	if (!p->gone)
 		set_dirty(c, p, true);
+}
+
+void cache_dirty_part(struct cache *c, void *piece, size_t at, size_t n)
+{
+	struct piece *p = piece_of(c, piece);
+	uint32_t from = (uint32_t)at, to = (uint32_t)(at + n);
+
+	if (p->gone)
+		return;
+	if (p->dirty) {
+		from = MIN(from, p->from);
+		to = MAX(to, p->to);
+	}
+	set_dirty(c, p, true);
+	p->from = from;
+	p->to = to;
 }
 
 void cache_forget(struct cache *c, uint64_t off)

@@ -31,6 +31,9 @@ void cache_data_written(struct cache *c);
 /* Data lies in this file instead: it is what then is made stable. NULL ends it. */
 void cache_data_in(struct cache *c, struct blk *data);
 
+/* What has changed of a piece by itself is written in units of so many bytes; 0, as at first:
+ * whole pieces. */
+void cache_write_unit(struct cache *c, uint32_t unit);
 /* Pieces that need not be written and were not used for `seconds` are dropped, at the first
  * use of the cache after that. 0: never. */
 void cache_clean_every(struct cache *c, unsigned seconds);
@@ -47,6 +50,8 @@ void *cache_get(struct cache *c, uint64_t off, struct err *err);
 void *cache_new_piece(struct cache *c, uint64_t off, struct err *err);
 void cache_put(struct cache *c, void *piece);
 void cache_dirty(struct cache *c, void *piece);
+/* Only the n bytes at `at` inside the piece have changed. */
+void cache_dirty_part(struct cache *c, void *piece, size_t at, size_t n);
 /* Forget the piece at off: it was freed on disk. */
 void cache_forget(struct cache *c, uint64_t off);
 /* Writes all dirty pieces, in order of offset. Does not make them stable. */

@@ -314,7 +314,7 @@ static int settle_piece(struct qcow2 *q, const struct piece *p, struct err *err)
 	put_be64(at, entry);
 	if (qcow2_ext_l2(q))
 		put_be64(at + 8, bitmap);
-	cache_dirty(q->l2_cache, table);
+	qcow2_l2_changed(q, table, at, 1);
 	cache_put(q->l2_cache, table);
 	replaced = (old & QCOW2_COMPRESSED) || p->packed ||
 		   (old & QCOW2_OFF_MASK) != (entry & QCOW2_OFF_MASK);

@@ -14,6 +14,7 @@
 #include "lib/bytes.h"
 #include "lib/mem.h"
 
+#define WRITE_UNIT 4096	      /* of refcount blocks */
 #define PIECES_MAX (1u << 20) /* of a cache; more only take time to look up */
 
 static int read_header(struct qcow2 *q, struct err *err)
@@ -138,6 +139,7 @@ static int make_caches(struct qcow2 *q, struct err *err)
 	if (!q->l2_cache)
 		return -1;
 	cache_clean_every(q->l2_cache, q->tuning.clean);
+	cache_write_unit(q->l2_cache, MAX(q->tuning.l2_entry, q->image.blk.align));
 	if (!(q->flags & (IMAGE_WRITE | IMAGE_CHECK)))
 		return 0;
 	q->ref_cache = cache_new(q->image.blk.lower, size, pieces(q->tuning.ref_cache, size),
@@ -145,6 +147,7 @@ static int make_caches(struct qcow2 *q, struct err *err)
 	if (!q->ref_cache)
 		return -1;
 	cache_clean_every(q->ref_cache, q->tuning.clean);
+	cache_write_unit(q->ref_cache, MAX(WRITE_UNIT, q->image.blk.align));
 	return 0;
 }
 

@@ -180,7 +180,7 @@ enum qcow2_pass {
 /* How an image is used, not what it is. */
 struct qcow2_tuning {
 	uint64_t l2_cache, ref_cache; /* bytes at most */
-	uint32_t l2_entry;	      /* bytes of an L2 table that are cached at a time */
+	uint32_t l2_entry;	      /* bytes of an L2 table that are written at a time */
 	unsigned clean;		      /* seconds; 0: never */
 	bool lazy;
 	enum qcow2_pass pass_request, pass_snapshot, pass_other;
@@ -243,6 +243,13 @@ static inline struct qcow2 *qcow2_of(struct blk *blk)
 static inline struct blk *qcow2_home(struct qcow2 *q)
 {
 	return q->h.incompat & QCOW2_INCOMPAT_DATA_FILE ? q->image.data : q->image.blk.lower;
+}
+
+/* The n entries from `at` on of an L2 table in the cache have changed. */
+static inline void qcow2_l2_changed(struct qcow2 *q, uint8_t *table, const uint8_t *at,
+				    size_t n)
+{
+	cache_dirty_part(q->l2_cache, table, (size_t)(at - table), n * q->l2_entry);
 }
 
 /* The place of a guest offset in the L1 table, and in its L2 table. */

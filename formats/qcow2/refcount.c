@@ -142,6 +142,15 @@ static int change_one(struct qcow2 *q, uint8_t *block, uint64_t i, uint64_t cl, 
 	return 0;
 }
 
+/* n entries from i on have changed. */
+static void mark(struct qcow2 *q, uint8_t *block, uint64_t i, uint64_t n)
+{
+	unsigned order = q->h.refcount_order;
+	uint64_t from = (i << order) / 8, to = div_up((i + n) << order, 8);
+
+	cache_dirty_part(q->ref_cache, block, from, to - from);
+}
+
 int qcow2_ref_change(struct qcow2 *q, uint64_t cl, uint64_t n, bool more, struct err *err)
 {
 	uint64_t per = UINT64_C(1) << q->refblock_bits;
@@ -160,7 +169,7 @@ int qcow2_ref_change(struct qcow2 *q, uint64_t cl, uint64_t n, bool more, struct
 		for (k = 0; k < part; k++)
 			if (change_one(q, block, i + k, cl + k, more, err))
 				break;
-		cache_dirty(q->ref_cache, block);
+		mark(q, block, i, part);
 		cache_put(q->ref_cache, block);
 		if (k < part)
 			return -1;

@@ -16,6 +16,7 @@
 #define L2_CACHE_READER	  (UINT64_C(2) << 20)
 #define REF_CACHE_DEFAULT (UINT64_C(4) << 20)
 #define REF_BLOCKS_MIN	  4 /* what refcount blocks get where both share cache-size */
+#define L2_ENTRY_DEFAULT  4096
 #define CLEAN_DEFAULT	  600
 
 #define OVERLAP "overlap-check"
@@ -32,7 +33,7 @@ const struct opt qcow2_open_opts[] = {
 	{.name = "l2-cache-entry-size",
 	 .type = OPT_SIZE,
 	 .arg = "SIZE",
-	 .help = "Size of what is read and kept of an L2 table at a time"},
+	 .help = "Unit in which changes of an L2 table are written (default: 4 KiB)"},
 	{.name = "refcount-cache-size",
 	 .type = OPT_SIZE,
 	 .arg = "SIZE",
@@ -303,7 +304,7 @@ int qcow2_tuning(const struct opts *o, const struct qcow2_header *h, bool write,
 	struct cache_sizes c = {
 		.l2 = write ? L2_CACHE_DEFAULT : L2_CACHE_READER,
 		.ref = REF_CACHE_DEFAULT,
-		.entry = UINT64_C(1) << h->cluster_bits,
+		.entry = MIN(UINT64_C(1) << h->cluster_bits, L2_ENTRY_DEFAULT),
 	};
 
 	*t = (struct qcow2_tuning){

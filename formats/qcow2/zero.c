@@ -106,7 +106,7 @@ static int zero_cluster(struct qcow2 *q, const struct target *t, uint8_t *table,
 	put_be64(at, entry);
 	if (qcow2_ext_l2(q))
 		put_be64(at + 8, map);
-	cache_dirty(q->l2_cache, table);
+	qcow2_l2_changed(q, table, at, 1);
 	if ((entry & QCOW2_OFF_MASK) == (old & QCOW2_OFF_MASK) && !(old & QCOW2_COMPRESSED)) {
 		add_emptied(q, t, entry, e);
 		return 0;
