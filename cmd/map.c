@@ -127,15 +127,16 @@ static bool goes_on(const struct entry *a, const struct entry *b)
 
 static struct entry describe(const struct extent *e)
 {
-	bool places = e->home && !(e->flags & (EXT_PACKED | EXT_CODED));
+	bool places = e->home && !(e->flags & (EXT_PACKED | EXT_CODED | EXT_VAGUE));
+	bool vague = e->flags & EXT_VAGUE;
 
 	return (struct entry){
 		.start = e->off,
 		.length = e->len,
 		.depth = e->depth,
-		.present = !(e->flags & EXT_ABSENT),
+		.present = !(e->flags & EXT_ABSENT) && !vague,
 		.zero = e->flags & (EXT_ZERO | EXT_ABSENT),
-		.data = e->flags & EXT_DATA,
+		.data = (e->flags & EXT_DATA) && !vague,
 		.packed = e->flags & EXT_PACKED,
 		.home = places ? e->home : NULL,
 		.offset = places ? e->host : 0,

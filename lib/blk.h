@@ -33,6 +33,8 @@ enum {
 	EXT_SHARED = 16, /* others use the place too: never write in place. Also with a part of
 			  * a grain that is zero or absent: the grain is written as a whole */
 	EXT_CODED = 32,	 /* with EXT_DATA: encrypted; read and write through the blk */
+	EXT_VAGUE = 64,	 /* with EXT_DATA: can be read, but nobody ever wrote what is read
+			    (null-co) */
 };
 
 /*

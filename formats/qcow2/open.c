@@ -13,6 +13,7 @@
 #include "formats/qcow2/qcow2.h"
 #include "lib/bytes.h"
 #include "lib/mem.h"
+#include "lib/pack.h"
 
 #define WRITE_UNIT 4096	      /* of refcount blocks */
 #define PIECES_MAX (1u << 20) /* of a cache; more only take time to look up */
@@ -53,6 +54,9 @@ static int check_purpose(struct qcow2 *q, struct err *err)
 		return err_set(err, EINVAL, "Image does not contain a reference count table");
 	if (q->flags & IMAGE_NO_IO)
 		return 0;
+	if (!(q->flags & IMAGE_CHECK) && h->compression && !pack_has(CODEC_ZSTD))
+		return err_set(err, ENOTSUP,
+			       "The image is compressed with zstd, and this build has no zstd");
 	if ((h->autoclear & QCOW2_AUTOCLEAR_DATA_RAW) && !qcow2_external(q))
 		return err_set(err, EINVAL, "data-file-raw requires a data file");
 	if (!(q->flags & IMAGE_WRITE) || (q->flags & IMAGE_CHECK))

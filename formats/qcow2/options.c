@@ -8,6 +8,7 @@
 
 #include "formats/qcow2/qcow2.h"
 #include "lib/mem.h"
+#include "lib/pack.h"
 
 /* The largest disk that QEMU's block layer takes. */
 #define DISK_MAX (INT64_MAX & ~((INT64_C(1) << 30) - 1))
@@ -236,6 +237,8 @@ int qcow2_settings(const struct opts *o, struct qcow2_settings *s, struct err *e
 			       "time");
 	if (need_v3(s, s->data_file, "External data files are", err))
 		return -1;
+	if (s->zstd && !pack_has(CODEC_ZSTD))
+		return err_set(err, ENOTSUP, "This build has no zstd");
 	return need_v3(s, s->zstd, "Non-zlib compression type is", err);
 }
 

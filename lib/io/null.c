@@ -61,7 +61,7 @@ static int null_extent(struct blk *blk, uint64_t off, uint64_t len, struct exten
 	out->len = len;
 	out->host = off;
 	out->home = blk;
-	out->flags = n->zeroes ? EXT_ZERO : EXT_DATA;
+	out->flags = n->zeroes ? EXT_ZERO : EXT_DATA | EXT_VAGUE;
 	return 0;
 }
 

@@ -38,6 +38,8 @@ done
 both 'json:{"driver":"raw","offset":4096,"size":131072,"file":{"driver":"file","filename":"sparse"}}'
 both --image-opts driver=file,filename=sparse
 both --image-opts driver=null-co,size=1M,read-zeroes=on
+both --image-opts driver=null-co,size=1M
+both --image-opts driver=raw,file.driver=null-aio,file.size=1M,offset=4k
 both file:sparse
 
 # windows

@@ -18,7 +18,7 @@ static void defaults(void **state)
 	assert_int_equal(c, 0);
 	assert_int_equal(blk_extent(b, 5, 1ull << 40, &e, &err), 0);
 	assert_int_equal(e.len, (1 << 30) - 5);
-	assert_int_equal(e.flags, EXT_DATA);
+	assert_int_equal(e.flags, EXT_DATA | EXT_VAGUE);
 	close_ok(b);
 }
 
