@@ -87,18 +87,14 @@ int args_keys(const struct opts *o, const char *name, struct opts *out, bool *he
 	return 0;
 }
 
-int args_range(const char *text, const char *what, uint64_t min, uint64_t max, uint64_t *out)
+int args_bytes(const char *text, const char *what, uint64_t *out)
 {
-	enum size_fault fault = size_parse(text, 1, out);
-
-	if (fault == SIZE_OK && (*out < min || *out > max))
-		fault = SIZE_RANGE;
-	switch (fault) {
+	switch (size_parse(text, 1, out)) {
 	case SIZE_OK:
 		return 0;
 	case SIZE_RANGE:
-		cmd_error("Invalid %s specified. Must be between %" PRIu64 " and %" PRIu64 ".",
-			  what, min, max);
+		cmd_error("Invalid %s specified. Must be between 0 and %" PRId64 ".", what,
+			  INT64_MAX);
 		return 1;
 	default:
 		cmd_error("Invalid %s specified. You may use k, M, G, T, P or E suffixes for",
@@ -107,11 +103,6 @@ int args_range(const char *text, const char *what, uint64_t min, uint64_t max, u
 			"kilobytes, megabytes, gigabytes, terabytes, petabytes and exabytes.");
 		return 1;
 	}
-}
-
-int args_bytes(const char *text, const char *what, uint64_t *out)
-{
-	return args_range(text, what, 0, INT64_MAX, out);
 }
 
 int args_size(const char *text, uint64_t *out)

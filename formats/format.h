@@ -102,7 +102,7 @@ struct bitmap_info {
 };
 
 /*
- * Dirty bitmaps inside an image, found by name. All but list and read need an image that is
+ * Dirty bitmaps inside an image, found by name. All but list, find and read need an image that is
  * open for writing and nobody else's; each change is stable when it returned 0. Errors have
  * the peer's words, "Dirty bitmap 'x' not found" for one.
  */
@@ -117,6 +117,8 @@ struct bitmap_ops {
 	int (*remove)(struct image *image, const char *name, struct err *err);
 	int (*clear)(struct image *image, const char *name, struct err *err);
 	int (*enable)(struct image *image, const char *name, bool on, struct err *err);
+	/* Is it there, and can it be used? */
+	int (*find)(struct image *image, const char *name, struct err *err);
 	/* The bits, to be freed. */
 	int (*read)(struct image *image, const char *name, struct dirty **bits,
 		    struct err *err);

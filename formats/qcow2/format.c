@@ -36,6 +36,7 @@ const struct format format_qcow2 = {
 	.check = qcow2_check,
 	.measure = qcow2_measure,
 	.snapshot = &snapshot_ops,
+	.bitmap = &qcow2_bitmap_ops,
 	.set_backing = qcow2_set_backing,
 	.make_empty = qcow2_make_empty,
 };

@@ -76,10 +76,6 @@ static unsigned data_flags(const struct qcow2 *q, uint64_t entry)
 
 	if (!(entry & QCOW2_COPIED) && !qcow2_external(q))
 		flags |= EXT_SHARED;
-	/* Nothing is to be written in place before qcow2_start() said that bitmaps are not
-	 * kept: the first write has to come by a claim, which then takes the same place. */
-	if ((q->h.autoclear & QCOW2_AUTOCLEAR_BITMAPS) && (q->flags & IMAGE_WRITE))
-		flags |= EXT_SHARED;
 	if (q->h.crypt != QCOW2_CRYPT_NONE)
 		flags |= EXT_CODED;
 	return flags;

@@ -222,6 +222,8 @@ int qcow2_open(struct blk *lower, const struct opts *opts, unsigned flags, struc
 	name_files(q);
 	if (!(flags & IMAGE_CHECK) && qcow2_snapshots_read(q, err))
 		goto fail;
+	if (qcow2_bitmaps_load(q, err))
+		goto fail;
 	if (!(flags & IMAGE_NO_IO) && load_tables(q, err))
 		goto fail;
 	*out = &q->image;
@@ -251,6 +253,8 @@ static int qcow2_close(struct blk *blk, struct err *err)
 	free(q->later);
 	qcow2_overlap_reset(q);
 	qcow2_snapshots_free(q);
+	qcow2_bitmaps_free(q->bitmap, q->nbitmap);
+	free(q->image.warning);
 	qcow2_extra_free(&q->extra);
 	free(q->image.backing);
 	free(q->image.backing_format);
@@ -271,6 +275,7 @@ const struct blk_ops qcow2_ops = {
 	.settle = qcow2_settle,
 	.drop = qcow2_drop,
 	.zero = qcow2_zero,
+	.touch = qcow2_touch,
 	.flush = qcow2_flush,
 	.resize = qcow2_resize,
 	.pack = qcow2_pack,

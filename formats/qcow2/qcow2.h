@@ -3,7 +3,9 @@
  *
  *	header.c   the header and its extensions, every limit
  *	open.c     open and close; hollow.c: an answer about the file
- *	snapshot.c, bitmap.c  the tables of snapshots and bitmaps
+ *	snapshot.c  the table of snapshots
+ *	bitmap.c    the directory of bitmaps; bitmap_store.c: how it and they are replaced;
+ *	            bitmap_live.c: kept true; bitmap_ops.c: what users do with them
  *	map.c      L1 and L2 tables -> extents; packed.c: compressed clusters
  *	refcount.c, alloc.c  reference counts; host clusters
  *	overlap.c  what is about to be written over metadata is not
@@ -139,6 +141,11 @@ struct qcow2_bitmap {
 	uint32_t table_size; /* entries */
 	uint32_t flags;	     /* 1 in_use, 2 auto, 4 extra_data_compatible */
 	uint8_t type, granularity_bits;
+	/* in q->bitmap only */
+	bool broken;	       /* was in use when the image was opened: inconsistent */
+	bool held;	       /* in use by us: the disk says so until it is stored */
+	bool added;	       /* since the image was opened */
+	struct dirty *touched; /* what was written since it is held; NULL: nothing */
 };
 
 /* Why clusters are freed: whether their space is given back to the file system, too, is an
@@ -208,6 +215,9 @@ struct qcow2 {
 	uint32_t nsnapshot;
 	uint64_t snapshot_table_len; /* bytes, without the padding of the last entry */
 
+	struct qcow2_bitmap *bitmap; /* read at open */
+	size_t nbitmap;
+
 	pthread_mutex_t lock;
 	bool lock_made;
 
@@ -229,6 +239,7 @@ struct qcow2 {
 	struct qcow2_freed *later; /* what the next sync frees */
 	size_t nlater, later_room;
 	uint64_t later_bytes;
+	unsigned tracking;	   /* BITMAPS_*; read without the lock */
 	struct qcow2_guard *guard; /* overlap.c's; NULL: not yet made */
 	bool told;		   /* of a corruption, once */
 	bool dead;		   /* corrupt: nothing is written any more */
@@ -303,13 +314,32 @@ int qcow2_header_encode(struct qcow2_header *h, const struct qcow2_extra *extra,
 /* Entries that an L1 table needs for `size` guest bytes. */
 uint64_t qcow2_l1_needed(const struct qcow2_header *h, uint64_t size);
 
-/* ---- bitmap.c --------------------------------------------------------------------- */
+/* ---- bitmap*.c -------------------------------------------------------------------- */
+
+/* What writers have to do for bitmaps. */
+enum {
+	QCOW2_TRACK_NONE,
+	QCOW2_TRACK_BEGIN, /* some are enabled; before the first change the disk must say so */
+	QCOW2_TRACK_ON,	   /* they are held */
+};
 
 /* The bitmap directory, checked as the peer checks it when it opens an image. None where
  * the bitmaps' autoclear bit is not set. */
 int qcow2_bitmaps_read(const struct qcow2 *q, struct qcow2_bitmap **list, size_t *n,
 		       struct err *err);
 void qcow2_bitmaps_free(struct qcow2_bitmap *list, size_t n);
+/* q->bitmap, and the warning where what the image has is not to be trusted. At open. */
+int qcow2_bitmaps_load(struct qcow2 *q, struct err *err);
+/* blk_ops.touch. */
+int qcow2_touch(struct blk *blk, uint64_t off, uint64_t len, struct err *err);
+/*
+ * The disk is about to get another size: says if the bitmaps can follow, and holds them. They
+ * are stored with the size that the header has in the end. Under the lock.
+ */
+int qcow2_bitmaps_resize(struct qcow2 *q, uint64_t size, struct err *err);
+/* Stores what is held. At the end of a writer; before qcow2_sync(). */
+int qcow2_bitmaps_finish(struct qcow2 *q, struct err *err);
+extern const struct bitmap_ops qcow2_bitmap_ops;
 /* Entries that the table of a bitmap of this granularity has. */
 uint64_t qcow2_bitmap_clusters(uint64_t size, unsigned granularity_bits, uint64_t cluster);
 
@@ -338,6 +368,9 @@ int qcow2_header_update(struct qcow2 *q, struct err *err);
  * stable before and after. For who changes more than fixed fields. Under the lock.
  */
 int qcow2_header_rewrite(struct qcow2 *q, struct err *err);
+/* The first cluster that it would write: `first` is cluster_size bytes, zeroed. */
+int qcow2_header_image(const struct qcow2 *q, struct qcow2_header *h, uint8_t *first,
+		       struct err *err);
 /* Before the first change: clears what a writer must clear, refuses what it must. Under
  * the lock, as all of the following. */
 int qcow2_start(struct qcow2 *q, struct err *err);
@@ -386,8 +419,6 @@ int qcow2_free_now(struct qcow2 *q, uint64_t off, uint64_t len, struct err *err)
  */
 int qcow2_alloc(struct qcow2 *q, uint64_t want, bool whole, uint64_t *off, uint64_t *got,
 		bool *fresh, struct err *err);
-/* One for an L2 table. */
-int qcow2_alloc_l2(struct qcow2 *q, uint64_t *off, struct err *err);
 /*
  * n adjacent clusters behind all that is in use, and before them the refcount blocks and
  * the new refcount table that describe them: how the peer preallocates data.

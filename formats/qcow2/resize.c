@@ -169,7 +169,7 @@ static int resize_held(struct qcow2 *q, uint64_t size, enum blk_prealloc mode, s
 	uint64_t need = qcow2_l1_needed(&q->h, size);
 	uint64_t from = round_up(q->h.size, q->cluster_size), old = q->h.size;
 
-	if (qcow2_start(q, err))
+	if (qcow2_start(q, err) || qcow2_bitmaps_resize(q, size, err))
 		return -1;
 	if (need > q->h.l1_size && grow_l1(q, need, err))
 		return -1;

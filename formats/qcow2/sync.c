@@ -92,12 +92,9 @@ int qcow2_start(struct qcow2 *q, struct err *err)
 		return -1;
 	if (q->started)
 		return 0;
-	/* Bitmaps have to follow every write while the bit is set. We do not record writes
-	 * in them, so we say so: without the bit QEMU takes them as inconsistent. */
-	h->autoclear &= ~(uint64_t)QCOW2_AUTOCLEAR_BITMAPS;
 	if (q->tuning.lazy && !(q->flags & IMAGE_NEW))
 		h->incompat |= QCOW2_INCOMPAT_DIRTY;
-	if (old.autoclear != h->autoclear || old.incompat != h->incompat) {
+	if (old.incompat != h->incompat) {
 		if (qcow2_header_update(q, err) || blk_flush(q->image.blk.lower, err)) {
 			*h = old;
 			return -1;
@@ -110,21 +107,28 @@ int qcow2_start(struct qcow2 *q, struct err *err)
 	return 0;
 }
 
-int qcow2_header_rewrite(struct qcow2 *q, struct err *err)
+int qcow2_header_image(const struct qcow2 *q, struct qcow2_header *h, uint8_t *first,
+		       struct err *err)
 {
-	struct blk *file = q->image.blk.lower;
 	struct qcow2_extra extra = q->extra; /* its names are in q->image */
-	struct qcow2_header h = q->h;
-	AUTO_FREE uint8_t *first = calloc(1, q->cluster_size);
 
-	if (!first)
-		return err_nomem(err, q->cluster_size, "the header");
+	*h = q->h;
 	extra.backing = q->image.backing;
 	extra.backing_format = q->image.backing_format;
 	extra.data_file = q->image.data_file;
-	if (qcow2_header_encode(&h, &extra, true, first, q->cluster_size, err) ||
-	    blk_flush(file, err) || blk_pwrite(file, first, q->cluster_size, 0, 0, err) ||
-	    blk_flush(file, err))
+	return qcow2_header_encode(h, &extra, true, first, q->cluster_size, err);
+}
+
+int qcow2_header_rewrite(struct qcow2 *q, struct err *err)
+{
+	struct blk *file = q->image.blk.lower;
+	AUTO_FREE uint8_t *first = calloc(1, q->cluster_size);
+	struct qcow2_header h;
+
+	if (!first)
+		return err_nomem(err, q->cluster_size, "the header");
+	if (qcow2_header_image(q, &h, first, err) || blk_flush(file, err) ||
+	    blk_pwrite(file, first, q->cluster_size, 0, 0, err) || blk_flush(file, err))
 		return -1;
 	q->h = h;
 	return 0;
@@ -257,7 +261,8 @@ int qcow2_finish(struct qcow2 *q, struct err *err)
 
 	if (!q->started)
 		return 0;
-	if (qcow2_sync(q, true, err) || cache_flush(q->ref_cache, err))
+	if (qcow2_bitmaps_finish(q, err) || qcow2_sync(q, true, err) ||
+	    cache_flush(q->ref_cache, err))
 		return -1;
 	if ((file->caps & BLK_CAN_GROW) && blk_size(file) < q->file_end &&
 	    blk_resize(file, q->file_end, PREALLOC_OFF, err))
