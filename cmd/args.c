@@ -87,14 +87,18 @@ int args_keys(const struct opts *o, const char *name, struct opts *out, bool *he
 	return 0;
 }
 
-int args_bytes(const char *text, const char *what, uint64_t *out)
+int args_range(const char *text, const char *what, uint64_t min, uint64_t max, uint64_t *out)
 {
-	switch (size_parse(text, 1, out)) {
+	enum size_fault fault = size_parse(text, 1, out);
+
+	if (fault == SIZE_OK && (*out < min || *out > max))
+		fault = SIZE_RANGE;
+	switch (fault) {
 	case SIZE_OK:
 		return 0;
 	case SIZE_RANGE:
-		cmd_error("Invalid %s specified. Must be between 0 and %" PRId64 ".", what,
-			  INT64_MAX);
+		cmd_error("Invalid %s specified. Must be between %" PRIu64 " and %" PRIu64 ".",
+			  what, min, max);
 		return 1;
 	default:
 		cmd_error("Invalid %s specified. You may use k, M, G, T, P or E suffixes for",
@@ -103,6 +107,11 @@ int args_bytes(const char *text, const char *what, uint64_t *out)
 			"kilobytes, megabytes, gigabytes, terabytes, petabytes and exabytes.");
 		return 1;
 	}
+}
+
+int args_bytes(const char *text, const char *what, uint64_t *out)
+{
+	return args_range(text, what, 0, INT64_MAX, out);
 }
 
 int args_size(const char *text, uint64_t *out)

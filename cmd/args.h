@@ -28,6 +28,7 @@ const struct format *args_format_for(const char *name, const char *file);
 int args_size(const char *text, uint64_t *out);
 /* The same for another thing than an "image size": "start offset". */
 int args_bytes(const char *text, const char *what, uint64_t *out);
+int args_range(const char *text, const char *what, uint64_t min, uint64_t max, uint64_t *out);
 /* A cache mode, or NULL; what: "cache" or "source cache". */
 int args_cache(const char *mode, const char *what);
 /* -l of commands that read a snapshot: its form. */

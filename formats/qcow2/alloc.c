@@ -149,6 +149,20 @@ static void used_up_to(struct qcow2 *q, uint64_t cl)
 		q->fresh_off = MAX(q->fresh_off, end);
 }
 
+/* The last line of defence against refcounts that are too low. The header is safe whatever
+ * the options say. */
+static int check_place(struct qcow2 *q, bool l2, uint64_t off, uint64_t len, struct err *err)
+{
+	if (l2 && off == 0)
+		return qcow2_corrupt(q, err,
+				     "Preventing invalid allocation of L2 table at offset 0");
+	if (off == 0)
+		return qcow2_corrupt(q, err,
+				     "Preventing invalid write on metadata (overlaps with "
+				     "qcow2_header)");
+	return qcow2_overlap_check(q, 0, off, len, err);
+}
+
 /* Puts the n blocks that are missing for [cl, ...] up to index top at `at` and counts them
  * (in blocks of their own, partly). In memory; *low, *high: the indexes that changed. */
 static int make_blocks(struct qcow2 *q, uint64_t cl, uint64_t top, uint64_t at, uint64_t n,
@@ -156,7 +170,7 @@ static int make_blocks(struct qcow2 *q, uint64_t cl, uint64_t top, uint64_t at, 
 {
 	uint64_t place = at;
 
-	if (qcow2_overlap_check(q, 0, at << q->h.cluster_bits, n << q->h.cluster_bits, err))
+	if (check_place(q, false, at << q->h.cluster_bits, n << q->h.cluster_bits, err))
 		return -1;
 	*low = UINT64_MAX;
 	*high = 0;
@@ -218,8 +232,8 @@ static int make_area(struct qcow2 *q, uint64_t at, uint64_t entries, uint64_t n,
 			       "The image file has reached the size that a refcount table of "
 			       "%d bytes can describe",
 			       QCOW2_REFTABLE_MAX);
-	if (qcow2_overlap_check(q, 0, at << h->cluster_bits, (*cl + n - at) << h->cluster_bits,
-				err))
+	if (check_place(q, false, at << h->cluster_bits, (*cl + n - at) << h->cluster_bits,
+			err))
 		return -1;
 	grown = realloc(q->reftable, entries * 8);
 	if (!grown)
@@ -324,8 +338,8 @@ static bool wants_sync(const struct qcow2 *q, uint64_t off)
 	       q->later_bytes >= MIN(q->fresh_off / 8, most);
 }
 
-int qcow2_alloc(struct qcow2 *q, uint64_t want, bool whole, uint64_t *off, uint64_t *got,
-		bool *fresh, struct err *err)
+static int allocate(struct qcow2 *q, uint64_t want, bool whole, bool l2, uint64_t *off,
+		    uint64_t *got, bool *fresh, struct err *err)
 {
 	uint64_t cl = 0, n = 0, len;
 	int rc;
@@ -348,7 +362,7 @@ int qcow2_alloc(struct qcow2 *q, uint64_t want, bool whole, uint64_t *off, uint6
 	*off = cl << q->h.cluster_bits;
 	len = n << q->h.cluster_bits;
 	*fresh = *off >= q->fresh_off;
-	if (qcow2_overlap_check(q, 0, *off, len, err))
+	if (check_place(q, l2, *off, len, err))
 		return -1;
 	if (qcow2_ref_change(q, cl, n, true, err))
 		return -1;
@@ -357,6 +371,20 @@ int qcow2_alloc(struct qcow2 *q, uint64_t want, bool whole, uint64_t *off, uint6
 		q->free_cl = cl + n;
 	*got = n;
 	return 0;
+}
+
+int qcow2_alloc(struct qcow2 *q, uint64_t want, bool whole, uint64_t *off, uint64_t *got,
+		bool *fresh, struct err *err)
+{
+	return allocate(q, want, whole, false, off, got, fresh, err);
+}
+
+int qcow2_alloc_l2(struct qcow2 *q, uint64_t *off, struct err *err)
+{
+	uint64_t got;
+	bool fresh;
+
+	return allocate(q, 1, false, true, off, &got, &fresh, err);
 }
 
 /* Another reference to the cluster that holds the last compressed bytes. False where it

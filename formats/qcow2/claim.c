@@ -17,13 +17,12 @@
 
 int qcow2_l2_own(struct qcow2 *q, uint64_t i, uint8_t **table, struct err *err)
 {
-	uint64_t old = q->l1[i] & QCOW2_OFF_MASK, off, got;
+	uint64_t old = q->l1[i] & QCOW2_OFF_MASK, off;
 	uint8_t *from = NULL;
-	bool fresh;
 
 	if (old && (q->l1[i] & QCOW2_COPIED))
 		return qcow2_l2_get(q, i, table, err);
-	if (qcow2_alloc(q, 1, false, &off, &got, &fresh, err))
+	if (qcow2_alloc_l2(q, &off, err))
 		return -1;
 	if (old && qcow2_l2_get(q, i, &from, err))
 		goto fail;
@@ -126,6 +125,18 @@ static int claim_new(struct qcow2 *q, struct claim *c, uint64_t off, uint64_t n,
 	return 0;
 }
 
+static int check_aligned(struct qcow2 *q, uint64_t entry, uint64_t off, struct err *err)
+{
+	uint64_t host = entry & QCOW2_OFF_MASK;
+	bool zero = (entry & QCOW2_ZERO) && !qcow2_ext_l2(q);
+
+	if (!(host & (q->cluster_size - 1)))
+		return 0;
+	return qcow2_corrupt(
+		q, err, "%s cluster offset %#" PRIx64 " unaligned (guest offset: %#" PRIx64 ")",
+		zero ? "Preallocated zero" : "Data", host, round_down(off, q->cluster_size));
+}
+
 /* The bytes [off, end) inside one L2 table. */
 static int claim_in_table(struct qcow2 *q, struct claim *c, uint8_t *table, uint64_t off,
 			  uint64_t end, struct err *err)
@@ -140,11 +151,8 @@ static int claim_in_table(struct qcow2 *q, struct claim *c, uint8_t *table, uint
 		if (check_part(q, entry, off, next, err))
 			return -1;
 		if (reusable(entry)) {
-			if (host & (q->cluster_size - 1))
-				return qcow2_corrupt(q, err,
-						     "Data cluster offset 0x%" PRIx64
-						     " unaligned (guest offset: 0x%" PRIx64 ")",
-						     host, off);
+			if (check_aligned(q, entry, off, err))
+				return -1;
 			if (qcow2_overlap_check(q, 0, host, q->cluster_size, err))
 				return -1;
 			if (claim_new(q, c, pending, off - pending, err) ||

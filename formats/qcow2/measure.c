@@ -131,8 +131,8 @@ static int data_clusters(struct walk *walk, struct chain *src, uint64_t cluster,
 		uint64_t from, to;
 
 		if (walk_next(walk, off, size - off, &e, err) < 0)
-			return -1;
-		if (!(e.flags & EXT_DATA) || (e.flags & EXT_ZERO))
+			return err_prefix(err, "Unable to get block status");
+		if (!(e.flags & EXT_DATA) || (e.flags & (EXT_ZERO | EXT_VAGUE)))
 			continue;
 		from = MAX(off / cluster, next);
 		to = div_up(off + e.len, cluster);

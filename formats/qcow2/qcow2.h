@@ -419,6 +419,8 @@ int qcow2_free_now(struct qcow2 *q, uint64_t off, uint64_t len, struct err *err)
  */
 int qcow2_alloc(struct qcow2 *q, uint64_t want, bool whole, uint64_t *off, uint64_t *got,
 		bool *fresh, struct err *err);
+/* One for an L2 table. */
+int qcow2_alloc_l2(struct qcow2 *q, uint64_t *off, struct err *err);
 /*
  * n adjacent clusters behind all that is in use, and before them the refcount blocks and
  * the new refcount table that describe them: how the peer preallocates data.

@@ -90,8 +90,8 @@ int qcow2_refblock_get(struct qcow2 *q, uint64_t i, uint8_t **block, struct err 
 		return 0;
 	if (off & (q->cluster_size - 1))
 		return qcow2_corrupt(q, err,
-				     "Refblock offset 0x%" PRIx64
-				     " unaligned (reftable index: 0x%" PRIx64 ")",
+				     "Refblock offset %#" PRIx64
+				     " unaligned (reftable index: %#" PRIx64 ")",
 				     off, i);
 	*block = cache_get(q->ref_cache, off, err);
 	return *block ? 0 : -1;

@@ -172,6 +172,25 @@ class Data:
         rnd.shuffle(slots)
         self.io(path, [f"write -q -P {s % 255 + 1} {s * CLUSTER} {CLUSTER}" for s in slots])
 
+    # 1 GiB, an overlay with half of its clusters, and a base with an eighth of them changed.
+    def some(self, path, seed, n, pattern):
+        rnd = random.Random(seed)
+        slots = rnd.sample(range(GIB // self.scale // CLUSTER), n // self.scale)
+        self.io(path, [f"write -q -P {pattern(s)} {s * CLUSTER} {CLUSTER}" for s in slots])
+
+    def make_base_qcow2(self, path):
+        self.img("create", "-q", "-f", "qcow2", path, str(GIB // self.scale))
+        self.some(path, 10, GIB // CLUSTER, lambda s: s % 200 + 1)
+
+    def make_overlay_qcow2(self, path):
+        below = os.path.basename(self.get("base.qcow2"))
+        self.img("create", "-q", "-f", "qcow2", "-b", below, "-F", "qcow2", path)
+        self.some(path, 11, GIB // CLUSTER // 2, lambda s: s % 200 + 2)
+
+    def make_onto_qcow2(self, path):
+        shutil.copyfile(self.get("base.qcow2"), path)
+        self.some(path, 12, GIB // CLUSTER // 8, lambda s: 250)
+
     def make_full_qcow2(self, path):
         self.img("create", "-q", "-f", "qcow2", "-o", "preallocation=metadata", path,
                  str(4 * TIB // self.scale))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 
 from data import Wrong, differ_at
@@ -27,6 +28,9 @@ class Job:
 
     def sources(self):
         return self.needs
+
+    def prepare(self, bench, folder, target):
+        """Before each run, not timed."""
 
 
 def peer_says(bench, *args):
@@ -106,6 +110,33 @@ class Compare(Job):
         pass  # the exit code says all
 
 
+class Change(Job):
+    """A command that changes an overlay: each run gets a fresh copy of it and of its base,
+    which is called as the overlay with .base.out behind."""
+
+    needs = ("base.qcow2", "overlay.qcow2", "onto.qcow2")
+
+    def __init__(self, name, what, must, line):
+        super().__init__(name, what, must)
+        self.line = line
+
+    def prepare(self, bench, folder, target):
+        base = target + ".base.out"
+        shutil.copyfile(os.path.join(folder, "base.qcow2"), base)
+        shutil.copyfile(os.path.join(folder, "overlay.qcow2"), target)
+        peer_says(bench, "rebase", "-u", "-b", base, "-F", "qcow2", target)
+
+    def command(self, bench, folder, target):
+        line = [os.path.join(folder, w) if w in self.needs else w for w in self.line]
+        return [line[0], "-q", "-f", "qcow2", "-t", bench.args.cache, *line[1:], target]
+
+    def check(self, bench, folder, ours, peer, *printed):
+        for suffix in ("", ".base.out"):
+            peer_says(bench, "check", "-f", "qcow2", ours + suffix)
+            peer_says(bench, "compare", "-f", "qcow2", "-F", "qcow2", ours + suffix,
+                      peer + suffix)
+
+
 class ManyInfos(Job):
     needs = ("small.qcow2",)
 
@@ -157,6 +188,10 @@ jobs += [
     Report("map-34t", "map of 34 TiB, scattered", 0.1, "scattered-34t.qcow2", ["map", JSON]),
     Report("check-34t", "check of it", 0.05, "scattered-34t.qcow2", ["check", JSON]),
     Compare("compare", "raw with qcow2, equal", 0.6),
+    Change("commit", "commit of a scattered overlay", 0.35, ["commit"]),
+    Change("rebase", "rebase of it to an image that is much like the old one", 0.35,
+           ["rebase", "-b", "onto.qcow2", "-F", "qcow2"]),
+    Change("rebase-none", "rebase of it to no backing file", None, ["rebase", "-b", ""]),
     ManyInfos("info", "info of a small image, 200 times", 0.7),
     Report("info-full", "info of 4 TiB, all mapped", 0.7, "full.qcow2", ["info", JSON], 10),
     Report("info-34t", "info of 34 TiB, scattered", 0.7, "scattered-34t.qcow2",
