@@ -56,7 +56,7 @@ void check_problem(struct checker *k, const char *kind, const uint64_t *host, bo
 {
 	struct check_problem p = {.kind = kind, .fixed = fixed};
 
-	if (!k->c->problem || k->deaf)
+	if (!k->c->problem || k->deaf || k->preview)
 		return;
 	p.has_guest = k->has_guest;
 	p.guest = k->has_guest ? k->guest : 0;

@@ -108,6 +108,7 @@ struct checker {
 
 	unsigned fix;	/* CHECK_FIX_*: what of the tables is repaired as it is found */
 	unsigned refs;	/* the same of the reference counts, in the pass that is on */
+	bool preview;	/* the counts are compared to see what is to be done about them */
 	bool mute;	/* tell of problems, but neither say nor count anything */
 	bool deaf;	/* the other way: this pass tells of no problems */
 	bool again;	/* the snapshot table was told of before */

@@ -260,7 +260,7 @@ static bool tell(struct checker *k, uint64_t cl, uint64_t disk, uint64_t count)
 	uint64_t off = cl << k->bits;
 	char text[80];
 
-	if (!k->mute && !k->refs && disk == 0)
+	if (k->preview && !leak && disk == 0)
 		k->rebuild = true;
 	snprintf(text, sizeof(text),
 		 "cluster %" PRIu64 " refcount=%" PRIu64 " reference=%" PRIu64, cl, disk,
@@ -300,7 +300,8 @@ static int tell_block(struct checker *k, uint8_t *block, uint64_t first, uint64_
 			*changed = true;
 			disk = count;
 		}
-		if (count == 0)
+		/* so that what is repaired costs no memory */
+		if (count == 0 || disk == count || k->preview)
 			continue;
 		at = map_at(&k->disk, cl, NULL);
 		if (!at)
@@ -315,7 +316,7 @@ static void tell_unreadable(struct checker *k, uint64_t i, uint64_t first, uint6
 {
 	uint64_t off = k->reftable[i] & REFTABLE_MASK;
 
-	k->rebuild = true;
+	k->rebuild |= k->preview;
 	if (k->mute)
 		return;
 	if (off % k->cluster && !k->said_unaligned) {

@@ -123,7 +123,6 @@ static int fix_refcounts(struct checker *k, const struct check *before, struct e
 	k->c->errors = before->errors;
 	k->c->leaks = before->leaks;
 	k->c->check_errors = before->check_errors;
-	k->deaf = false;
 	k->refs = k->c->fix;
 	return check_refcounts(k, err) < 0 || settle(k, err) < 0 ? -1 : 0;
 }
@@ -131,7 +130,6 @@ static int fix_refcounts(struct checker *k, const struct check *before, struct e
 /* All that is wrong with the counts goes with them; tells of it. */
 static int tell_rebuilt(struct checker *k, struct err *err)
 {
-	k->deaf = false;
 	k->mute = true;
 	k->refs = CHECK_FIX_LEAKS | CHECK_FIX_ERRORS;
 	if (check_refcounts(k, err) < 0)
@@ -234,10 +232,10 @@ static int repair_all(struct checker *k, struct err *err)
 	if (check_references(k, err) < 0 || settle(k, err) < 0)
 		return -1;
 	before = *c;
-	k->deaf = true;
+	k->preview = true;
 	if (check_refcounts(k, err) < 0)
 		return -1;
-	k->deaf = false;
+	k->preview = false;
 	if (k->blind) {
 		k->mute = true;
 		return check_refcounts(k, err);

@@ -195,6 +195,10 @@ class Data:
         self.img("create", "-q", "-f", "qcow2", "-o", "preallocation=metadata", path,
                  str(4 * TIB // self.scale))
 
+    def make_full_64_qcow2(self, path):
+        subprocess.run(["cp", "--sparse=always", self.get("full.qcow2"), path], check=True)
+        meta.add_snapshots(path, 64)
+
     # 128 MiB of tables in both, of any scale: below some number of clusters all of the
     # peer's refcount blocks fit into its cache, and that is another test.
     def make_scattered_1t_qcow2(self, path):

@@ -80,3 +80,73 @@ def scattered(path, size, count, ntables, cluster=65536, seed=1):
             f.seek(where[t] * cluster)
             f.write(table)
         f.truncate((data + count) * cluster)
+
+
+def add_snapshots(path, n):
+    """n snapshots of an image that has none and no free cluster below its end, as if they had
+    just been made: each has a copy of the L1 table, all share the L2 tables, and every
+    refcount but those of the counts themselves is one higher for each."""
+    with open(path, "r+b") as f:
+        head = f.read(104)
+        bits, = struct.unpack_from(">I", head, 20)
+        size, = struct.unpack_from(">Q", head, 24)
+        l1_entries, l1_off, rt_off, rt_clusters = struct.unpack_from(">IQQI", head, 36)
+        cluster = 1 << bits
+
+        def entries(off, count):
+            f.seek(off)
+            a = array.array("Q", f.read(8 * count))
+            a.byteswap()
+            return a
+
+        l1 = entries(l1_off, l1_entries)
+        blocks = entries(rt_off, rt_clusters * cluster // 8)
+        while blocks and not blocks[-1]:
+            blocks.pop()
+        f.seek(0, 2)
+        end = (f.tell() + cluster - 1) // cluster
+        l1_clusters = (l1_entries * 8 + cluster - 1) // cluster
+        table = b"".join(
+            struct.pack(">QIHHIIQII", (end + i * l1_clusters) * cluster, l1_entries,
+                        len(str(i + 1)), len(f"snap{i}"), 1000000000 + i, 0, 0, 0, 24)
+            + struct.pack(">QQQ", 0, size, (1 << 64) - 1)
+            + f"{i + 1}snap{i}".encode().ljust((len(str(i + 1)) + len(f"snap{i}") + 7) // 8 * 8,
+                                               b"\0")
+            for i in range(n))
+        more = n * l1_clusters + (len(table) + cluster - 1) // cluster
+        per_block = cluster * 8 // REFCOUNT_BITS
+        last = len(blocks) * per_block
+        assert end + more <= last, "the counts have no room for the snapshots"
+        # what the snapshots share with the disk: all but header, tables and counts
+        own = {0} | {b >> bits for b in blocks}
+        own |= set(range(l1_off >> bits, (l1_off >> bits) + l1_clusters))
+        own |= set(range(rt_off >> bits, (rt_off >> bits) + rt_clusters))
+        own |= set(range(end, end + more))
+        one, shared = struct.pack(">H", 1), struct.pack(">H", n + 1)
+        for i, b in enumerate(blocks):
+            first = i * per_block
+            used = max(0, min(per_block, end - first))
+            block = bytearray(shared * used + bytes(2 * (per_block - used)))
+            for c in own:
+                if first <= c < first + per_block:
+                    block[2 * (c - first):2 * (c - first) + 2] = one
+            f.seek(b)
+            f.write(block)
+        # no entry is the only one to its cluster any more
+        plain = [v & ~(1 << 63) for v in l1]
+        for off in {v & 0x00FFFFFFFFFFFE00 for v in plain} - {0}:
+            t = entries(off, cluster // 8)
+            f.seek(off)
+            f.write(big_endian(v & ~(1 << 63) for v in t))
+        copy = big_endian(plain)
+        for i in range(n):
+            f.seek((end + i * l1_clusters) * cluster)
+            f.write(copy)
+        f.seek(l1_off)
+        f.write(copy)
+        table_off = (end + n * l1_clusters) * cluster
+        f.seek(table_off)
+        f.write(table)
+        f.truncate((end + more) * cluster)
+        f.seek(60)
+        f.write(struct.pack(">IQ", n, table_off))
