@@ -93,6 +93,7 @@ struct snapshot_root {
 	uint32_t extra;	  /* bytes of extra data in the file */
 	bool incomplete;  /* too little of it, */
 	bool extra_large; /* or more than anybody reads */
+	bool lost;	  /* its L1 table is nowhere */
 };
 
 struct checker {

@@ -200,7 +200,7 @@ static bool slow_packed_lost(struct checker *k, struct entry *e, const struct pa
 			    "compressed cluster %u with non-zero subcluster allocation "
 			    "bitmap, entry=0x%" PRIx64,
 			    e->i, e->v);
-	else if (mends(k) && check_outside(k, p->off, p->len))
+	else if (mends(k) && p->off >= k->file_size)
 		check_fault(k, true, "l2-entry", &p->off,
 			    "compressed cluster %u past the end of the file, entry=0x%" PRIx64
 			    ": it reads as zeros from now on",
@@ -208,6 +208,22 @@ static bool slow_packed_lost(struct checker *k, struct entry *e, const struct pa
 	else
 		return false;
 	return true;
+}
+
+/* The length says more than the file has. What there is of the cluster may be whole: it ends
+ * by itself. */
+static void shorten_packed(struct checker *k, struct entry *e, struct packed_place *p)
+{
+	const unsigned x = k->q->packed_shift;
+	uint64_t first = p->off / 512, sectors = div_up(k->file_size, 512) - first - 1;
+
+	check_fault(k, true, "l2-entry", &p->off,
+		    "compressed cluster %u reaches past the end of the file, entry=0x%" PRIx64,
+		    e->i, e->v);
+	e->v &= (UINT64_C(1) << x) - 1;
+	e->v |= QCOW2_COMPRESSED | sectors << x;
+	e->changed = true;
+	*p = packed_place(k->q, e->v);
 }
 
 static int slow_packed(struct checker *k, struct entry *e, struct err *err)
@@ -230,6 +246,8 @@ static int slow_packed(struct checker *k, struct entry *e, struct err *err)
 		if (e->v == 0 || !(e->v & QCOW2_COMPRESSED) || !mends(k))
 			return 0;
 	}
+	if (mends(k) && check_outside(k, p.off, p.len))
+		shorten_packed(k, e, &p);
 	if (e->st) {
 		e->st->allocated++;
 		e->st->compressed++;

@@ -411,28 +411,32 @@ static void snapshot_name(const struct checker *k, const struct snapshot_root *s
 	snprintf(out, NAME_ROOM, "%s (%s)", text[0], text[1]);
 }
 
-/* Is there a table to follow? Says why not, when it is the time to speak. */
-static bool snapshot_sound(struct checker *k, const struct snapshot_root *s, bool speak)
+/* Is there a table to follow? Says why not, when it is the time to speak. A table that is
+ * nowhere is taken for an empty one, if the snapshot table may be written. */
+static bool snapshot_sound(struct checker *k, struct snapshot_root *s, bool speak)
 {
-	bool aligned = s->l1_off % k->cluster == 0;
+	const char *what = "L1 table is not cluster aligned; snapshot table entry corrupted";
+	bool aligned = s->l1_off % k->cluster == 0, mend = k->fix & CHECK_FIX_ENTRIES;
+	bool outside = mend && check_outside(k, s->l1_off, s->l1_size * UINT64_C(8));
 	char name[NAME_ROOM];
 
-	if (aligned && s->l1_size <= QCOW2_L1_MAX / 8)
+	if (aligned && s->l1_size <= QCOW2_L1_MAX / 8 && !outside)
 		return true;
 	k->slow = true;
-	if (!speak)
+	s->lost = mend;
+	k->snap_changed |= mend;
+	if (!speak || (k->again && mend))
 		return false;
 	snapshot_name(k, s, name);
-	if (!aligned)
-		check_fault(k, false, "snapshot", &s->entry,
-			    "snapshot %s l1_offset=%#" PRIx64
-			    ": L1 table is not cluster aligned; snapshot table entry corrupted",
-			    name, s->l1_off);
-	else
-		check_fault(k, false, "snapshot", &s->entry,
+	if (aligned && s->l1_size > QCOW2_L1_MAX / 8)
+		check_fault(k, mend, "snapshot", &s->entry,
 			    "snapshot %s l1_size=%#" PRIx32
 			    ": L1 table is too large; snapshot table entry corrupted",
 			    name, s->l1_size);
+	else
+		check_fault(k, mend, "snapshot", &s->entry,
+			    "snapshot %s l1_offset=%#" PRIx64 ": %s", name, s->l1_off,
+			    aligned ? "L1 table past the end of the file" : what);
 	return false;
 }
 

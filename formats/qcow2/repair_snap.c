@@ -39,6 +39,10 @@ static int copy_entry(const struct checker *k, const struct snapshot_root *s, ui
 	if (blk_pread(k->file, to, HEAD, s->entry, err) < 0 ||
 	    blk_pread(k->file, more, kept, s->entry + HEAD, err) < 0)
 		return -1;
+	if (s->lost) {
+		put_be64(to, 0);
+		put_be32(to + 8, 0);
+	}
 	if (k->q->h.version >= 3 && extra < EXTRA) {
 		if (extra < 8)
 			put_be64(more, get_be32(to + 32));
