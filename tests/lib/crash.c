@@ -341,3 +341,67 @@ int crash_reopen(struct crash *c)
 
 	return rc ? rc : crash_open(c);
 }
+
+struct chain *crash_open_file(struct crash *c, unsigned file)
+{
+	struct image *image;
+	struct chain *chain;
+
+	c->through[file] = file_of(c, file);
+	image = open_image(c, pass_borrow(c->through[file], &c->err), IMAGE_WRITE);
+	chain = image ? chain_new(&image->blk, &c->err) : NULL;
+	if (!chain)
+		crash_close_file(c, file, NULL);
+	return chain;
+}
+
+int crash_close_file(struct crash *c, unsigned file, struct chain *chain)
+{
+	int rc = chain ? blk_close(&chain->blk, &c->err) : 0;
+	struct err later;
+
+	blk_close(c->through[file], &later);
+	c->through[file] = NULL;
+	return rc;
+}
+
+/* ---- repair ----------------------------------------------------------------------- */
+
+static int repair(struct crash *c, struct blk *lower)
+{
+	struct check check = {.fix = CHECK_FIX_LEAKS | CHECK_FIX_ERRORS};
+	struct image *image = NULL;
+	struct err later;
+	int rc;
+
+	if (c->kind->format->open(lower, NULL, IMAGE_CHECK | IMAGE_WRITE, &image, &c->err)) {
+		blk_close(lower, &later);
+		return -1;
+	}
+	rc = c->kind->format->check(image, &check, &c->err);
+	return blk_close(&image->blk, rc ? &later : &c->err) || rc ? -1 : 0;
+}
+
+int crash_repair(struct crash *c)
+{
+	int rc;
+
+	c->through[0] = file_of(c, 0);
+	rc = repair(c, pass_borrow(c->through[0], &c->err));
+	return crash_close_file(c, 0, NULL) || rc ? -1 : 0;
+}
+
+bool crash_can_repair(const struct crash_kind *kind)
+{
+	static const struct format *asked;
+	static bool can;
+	struct crash c;
+
+	if (kind->format != asked) {
+		crash_create(&c, kind, &(struct crash_row){.name = "repair"});
+		can = repair(&c, pass_borrow(c.file[0], &c.err)) == 0;
+		crash_free(&c);
+		asked = kind->format;
+	}
+	return can;
+}

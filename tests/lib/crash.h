@@ -107,6 +107,17 @@ int crash_flush(struct crash *c);
 int crash_resize(struct crash *c, unsigned sectors, enum blk_prealloc p);
 /* The image is closed and opened again. */
 int crash_reopen(struct crash *c);
+/* Anything inside of the disk; the same in whole grains. */
+void crash_pick(struct crash *c, unsigned *sector, unsigned *n, unsigned max);
+void crash_pick_grains(struct crash *c, unsigned *sector, unsigned *n, unsigned max);
+/* So many writes, each of at most max sectors, and some flushes. */
+int crash_write_some(struct crash *c, unsigned times, unsigned max);
+/* Data, zeros, compressed grains, nothing; then a flush. */
+int crash_fill_disk(struct crash *c);
+/* While the image is closed: the format repairs it; another of its files is opened. */
+int crash_repair(struct crash *c);
+struct chain *crash_open_file(struct crash *c, unsigned file);
+int crash_close_file(struct crash *c, unsigned file, struct chain *chain);
 /* Anything else: begin, change *c->now to what is meant, do it, and say how it went. */
 void crash_begin(struct crash *c);
 int crash_end(struct crash *c, int rc);
@@ -123,7 +134,10 @@ uint32_t crash_below_stamp(const char *name, unsigned sector);
 struct chain *crash_source(struct crash *c, const struct crash_view *view);
 
 /* Patterns that any format can play which has what they need; rows end with name NULL. */
-extern const struct crash_row crash_rows[];
+extern const struct crash_row crash_rows_data[], crash_rows_image[];
+
+/* Is there repair for this kind? Asks the format, once. */
+bool crash_can_repair(const struct crash_kind *kind);
 
 /* ---- for tests -------------------------------------------------------------------- */
 

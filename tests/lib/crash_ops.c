@@ -146,6 +146,58 @@ int crash_resize(struct crash *c, unsigned sectors, enum blk_prealloc p)
 	return crash_end(c, chain_resize(c->chain, sectors * UINT64_C(512), p, &c->err));
 }
 
+/* ---- at random ------------------------------------------------------------------------ */
+
+static unsigned per_grain(const struct crash *c)
+{
+	return c->chain->layer[0]->grain / 512;
+}
+
+/* A range inside the disk. */
+void crash_pick(struct crash *c, unsigned *sector, unsigned *n, unsigned max)
+{
+	*sector = crash_rnd(c, c->now->sectors);
+	*n = 1 + crash_rnd(c, MIN(max, c->now->sectors - *sector));
+}
+
+/* The same in whole grains. */
+void crash_pick_grains(struct crash *c, unsigned *sector, unsigned *n, unsigned max)
+{
+	unsigned per = per_grain(c), all = c->now->sectors / per, first = crash_rnd(c, all);
+
+	*sector = first * per;
+	*n = (1 + crash_rnd(c, MIN(max, all - first))) * per;
+}
+
+int crash_write_some(struct crash *c, unsigned times, unsigned max)
+{
+	unsigned sector, n;
+
+	for (unsigned i = 0; i < times; i++) {
+		crash_pick(c, &sector, &n, max);
+		TRY(crash_write(c, sector, n));
+		if (i % 4 == 3)
+			TRY(crash_flush(c));
+	}
+	return 0;
+}
+
+/* All that is there is used: data, zeros, compressed grains, nothing. */
+int crash_fill_disk(struct crash *c)
+{
+	unsigned per = per_grain(c), all = c->now->sectors / per;
+	bool packs = pack_has(c->chain->blk.codec) && c->kind->below != BELOW_DATA;
+
+	for (unsigned i = 0; i + 4 < all; i += 5) {
+		TRY(crash_write(c, i * per, 2 * per));
+		TRY(crash_zero(c, (i + 2) * per, per, 0));
+		if (packs)
+			TRY(crash_pack(c, (i + 3) * per, per));
+		i += all / 12;
+	}
+	return crash_flush(c);
+}
+
 /* ---- snapshots -------------------------------------------------------------------- */
 
 static const struct snapshot_ops *snapshots(const struct crash *c)

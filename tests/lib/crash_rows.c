@@ -1,5 +1,5 @@
 /*
- * Patterns for any format. Each stops where something fails: TRY.
+ * Patterns of data and sizes, for any format. Each stops where something fails: TRY.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,56 +13,6 @@
 #include "lib/pack.h"
 #include "tests/lib/crash.h"
 
-static unsigned per_grain(const struct crash *c)
-{
-	return c->chain->layer[0]->grain / 512;
-}
-
-/* A range inside the disk. */
-static void pick(struct crash *c, unsigned *sector, unsigned *n, unsigned max)
-{
-	*sector = crash_rnd(c, c->now->sectors);
-	*n = 1 + crash_rnd(c, MIN(max, c->now->sectors - *sector));
-}
-
-/* The same in whole grains. */
-static void pick_grains(struct crash *c, unsigned *sector, unsigned *n, unsigned max)
-{
-	unsigned per = per_grain(c), all = c->now->sectors / per, first = crash_rnd(c, all);
-
-	*sector = first * per;
-	*n = (1 + crash_rnd(c, MIN(max, all - first))) * per;
-}
-
-static int write_some(struct crash *c, unsigned times, unsigned max)
-{
-	unsigned sector, n;
-
-	for (unsigned i = 0; i < times; i++) {
-		pick(c, &sector, &n, max);
-		TRY(crash_write(c, sector, n));
-		if (i % 4 == 3)
-			TRY(crash_flush(c));
-	}
-	return 0;
-}
-
-/* All that is there is used: data, zeros, compressed grains, nothing. */
-static int fill(struct crash *c)
-{
-	unsigned per = per_grain(c), all = c->now->sectors / per;
-	bool packs = pack_has(c->chain->blk.codec) && c->kind->below != BELOW_DATA;
-
-	for (unsigned i = 0; i + 4 < all; i += 5) {
-		TRY(crash_write(c, i * per, 2 * per));
-		TRY(crash_zero(c, (i + 2) * per, per, 0));
-		if (packs)
-			TRY(crash_pack(c, (i + 3) * per, per));
-		i += all / 12;
-	}
-	return crash_flush(c);
-}
-
 static int full(struct crash *c)
 {
 	TRY(crash_write(c, 0, c->now->sectors));
@@ -73,12 +23,12 @@ static int full(struct crash *c)
 
 static int run_allocate(struct crash *c)
 {
-	return write_some(c, 9, 40);
+	return crash_write_some(c, 9, 40);
 }
 
 static int run_rewrite(struct crash *c)
 {
-	return write_some(c, 9, 40);
+	return crash_write_some(c, 9, 40);
 }
 
 static int run_zero(struct crash *c)
@@ -86,7 +36,7 @@ static int run_zero(struct crash *c)
 	unsigned sector, n;
 
 	for (unsigned i = 0; i < 8; i++) {
-		pick(c, &sector, &n, 60);
+		crash_pick(c, &sector, &n, 60);
 		TRY(crash_zero(c, sector, n, i % 2 ? BLK_UNMAP : 0));
 		if (i % 3 == 2)
 			TRY(crash_flush(c));
@@ -99,10 +49,10 @@ static int run_discard(struct crash *c)
 	unsigned sector, n;
 
 	for (unsigned i = 0; i < 8; i++) {
-		pick(c, &sector, &n, 80);
+		crash_pick(c, &sector, &n, 80);
 		TRY(crash_zero(c, sector, n, BLK_UNMAP | BLK_ADVISE));
 		/* what was freed is used again */
-		pick(c, &sector, &n, 20);
+		crash_pick(c, &sector, &n, 20);
 		TRY(crash_write(c, sector, n));
 		if (i % 3 == 2)
 			TRY(crash_flush(c));
@@ -120,10 +70,10 @@ static int run_packed(struct crash *c)
 	unsigned sector, n;
 
 	for (unsigned i = 0; i < 10; i++) {
-		pick_grains(c, &sector, &n, 6);
+		crash_pick_grains(c, &sector, &n, 6);
 		TRY(crash_pack(c, sector, n));
 		if (i % 3 == 1) {
-			pick(c, &sector, &n, 20);
+			crash_pick(c, &sector, &n, 20);
 			TRY(crash_write(c, sector, n));
 		}
 		if (i % 4 == 3)
@@ -139,7 +89,7 @@ static int run_mixed(struct crash *c)
 	for (unsigned i = 0; i < 24; i++) {
 		unsigned what = crash_rnd(c, 10);
 
-		pick(c, &sector, &n, 30);
+		crash_pick(c, &sector, &n, 30);
 		if (what < 4)
 			TRY(crash_write(c, sector, n));
 		else if (what < 6)
@@ -151,7 +101,7 @@ static int run_mixed(struct crash *c)
 		else if (what == 8 && i > 12)
 			TRY(crash_reopen(c));
 		else if (fits_packed(c->kind)) {
-			pick_grains(c, &sector, &n, 3);
+			crash_pick_grains(c, &sector, &n, 3);
 			TRY(crash_pack(c, sector, n));
 		}
 	}
@@ -224,78 +174,22 @@ static bool fits_prealloc(const struct crash_kind *k)
 	return k->below == BELOW_NOTHING;
 }
 
-/* ---- snapshots -------------------------------------------------------------------- */
-
-static bool fits_snapshot(const struct crash_kind *k)
-{
-	return k->format->snapshot && k->format->snapshot->create && k->below != BELOW_DATA &&
-	       !strstr(k->create, "refcount_bits=1,");
-}
-
-static int two_snapshots(struct crash *c)
-{
-	TRY(fill(c));
-	TRY(crash_snapshot(c));
-	TRY(write_some(c, 6, 40));
-	TRY(crash_snapshot(c));
-	TRY(write_some(c, 3, 40));
-	return crash_flush(c);
-}
-
-static int run_snapshot_create(struct crash *c)
-{
-	TRY(write_some(c, 3, 30));
-	TRY(crash_snapshot(c));
-	TRY(write_some(c, 5, 30));
-	TRY(crash_snapshot(c));
-	return crash_write(c, 5, 20);
-}
-
-static int run_snapshot_apply(struct crash *c)
-{
-	TRY(crash_write(c, 20, 20));
-	TRY(crash_snapshot_apply(c, 1));
-	TRY(crash_flush(c));
-	TRY(write_some(c, 3, 30));
-	TRY(crash_snapshot_apply(c, 2));
-	return crash_write(c, 20, 20);
-}
-
-static int run_snapshot_remove(struct crash *c)
-{
-	TRY(crash_write(c, 20, 20));
-	TRY(crash_snapshot_remove(c, 1));
-	TRY(write_some(c, 4, 30));
-	TRY(crash_flush(c));
-	TRY(crash_snapshot_remove(c, 2));
-	return write_some(c, 2, 30);
-}
-
-const struct crash_row crash_rows[] = {
+const struct crash_row crash_rows_data[] = {
 	{.name = "allocate", .run = run_allocate},
 	{.name = "rewrite", .setup = full, .run = run_rewrite},
-	{.name = "zero", .setup = fill, .run = run_zero},
+	{.name = "zero", .setup = crash_fill_disk, .run = run_zero},
 	{.name = "discard", .setup = full, .run = run_discard},
-	{.name = "packed", .setup = fill, .run = run_packed, .fits = fits_packed},
-	{.name = "mixed", .setup = fill, .run = run_mixed},
-	{.name = "copy over", .setup = fill, .run = run_copy},
-	{.name = "grow", .setup = fill, .run = run_grow},
+	{.name = "packed", .setup = crash_fill_disk, .run = run_packed, .fits = fits_packed},
+	{.name = "mixed", .setup = crash_fill_disk, .run = run_mixed},
+	{.name = "copy over", .setup = crash_fill_disk, .run = run_copy},
+	{.name = "grow", .setup = crash_fill_disk, .run = run_grow},
 	{.name = "grow, metadata",
-	 .setup = fill,
+	 .setup = crash_fill_disk,
 	 .run = run_grow_metadata,
 	 .fits = fits_prealloc},
-	{.name = "grow, full", .setup = fill, .run = run_grow_full, .fits = fits_prealloc},
-	{.name = "snapshot create",
-	 .setup = fill,
-	 .run = run_snapshot_create,
-	 .fits = fits_snapshot},
-	{.name = "snapshot apply",
-	 .setup = two_snapshots,
-	 .run = run_snapshot_apply,
-	 .fits = fits_snapshot},
-	{.name = "snapshot delete",
-	 .setup = two_snapshots,
-	 .run = run_snapshot_remove,
-	 .fits = fits_snapshot},
+	{.name = "grow, full",
+	 .setup = crash_fill_disk,
+	 .run = run_grow_full,
+	 .fits = fits_prealloc},
 	{0},
 };

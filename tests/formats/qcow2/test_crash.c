@@ -31,12 +31,14 @@ static const struct crash_kind kinds[] = {
 
 static void test_logs(void **state)
 {
-	crash_play_logs(kinds, crash_rows);
+	crash_play_logs(kinds, crash_rows_data);
+	crash_play_logs(kinds, crash_rows_image);
 }
 
 static void test_faults(void **state)
 {
-	crash_play_faults(kinds, crash_rows);
+	crash_play_faults(kinds, crash_rows_data);
+	crash_play_faults(kinds, crash_rows_image);
 }
 
 int main(void)
