@@ -231,6 +231,7 @@ struct qcow2 {
 	uint8_t *l1_dirty; /* a bit for each 4 KiB of the L1 table */
 	bool l1_changed;
 	bool started;	     /* the header says that we write: dirty, autoclear bits */
+	bool header_unsure;  /* an error left the first cluster who knows how */
 	bool broken;	     /* an error left the counts in memory unlike those on disk */
 	uint64_t free_cl;    /* no cluster below it is free */
 	uint64_t fresh_off;  /* at and past it the file has never been written */
@@ -363,14 +364,6 @@ int qcow2_open(struct blk *lower, const struct opts *opts, unsigned flags, struc
 
 /* Writes the fixed fields of the header from q->h, in one piece. */
 int qcow2_header_update(struct qcow2 *q, struct err *err);
-/*
- * The same with all extensions and the names (q->extra, q->image): the whole first cluster,
- * stable before and after. For who changes more than fixed fields. Under the lock.
- */
-int qcow2_header_rewrite(struct qcow2 *q, struct err *err);
-/* The first cluster that it would write: `first` is cluster_size bytes, zeroed. */
-int qcow2_header_image(const struct qcow2 *q, struct qcow2_header *h, uint8_t *first,
-		       struct err *err);
 /* Before the first change: clears what a writer must clear, refuses what it must. Under
  * the lock, as all of the following. */
 int qcow2_start(struct qcow2 *q, struct err *err);
@@ -475,6 +468,17 @@ int qcow2_zero_held(struct qcow2 *q, uint64_t off, uint64_t end, unsigned flags,
 int qcow2_set_backing(struct image *image, const char *file, const char *format,
 		      struct err *err);
 int qcow2_make_empty(struct image *image, struct err *err);
+
+/* ---- rewrite.c -------------------------------------------------------------------- */
+
+/*
+ * The header with all extensions and the names (q->extra, q->image): the whole first cluster,
+ * stable before and after. For who changes more than fixed fields. Under the lock.
+ */
+int qcow2_header_rewrite(struct qcow2 *q, struct err *err);
+/* The first cluster that it would write: `first` is cluster_size bytes, zeroed. */
+int qcow2_header_image(const struct qcow2 *q, struct qcow2_header *h, uint8_t *first,
+		       struct err *err);
 
 /* ---- resize.c --------------------------------------------------------------------- */
 

@@ -107,33 +107,6 @@ int qcow2_start(struct qcow2 *q, struct err *err)
 	return 0;
 }
 
-int qcow2_header_image(const struct qcow2 *q, struct qcow2_header *h, uint8_t *first,
-		       struct err *err)
-{
-	struct qcow2_extra extra = q->extra; /* its names are in q->image */
-
-	*h = q->h;
-	extra.backing = q->image.backing;
-	extra.backing_format = q->image.backing_format;
-	extra.data_file = q->image.data_file;
-	return qcow2_header_encode(h, &extra, true, first, q->cluster_size, err);
-}
-
-int qcow2_header_rewrite(struct qcow2 *q, struct err *err)
-{
-	struct blk *file = q->image.blk.lower;
-	AUTO_FREE uint8_t *first = calloc(1, q->cluster_size);
-	struct qcow2_header h;
-
-	if (!first)
-		return err_nomem(err, q->cluster_size, "the header");
-	if (qcow2_header_image(q, &h, first, err) || blk_flush(file, err) ||
-	    blk_pwrite(file, first, q->cluster_size, 0, 0, err) || blk_flush(file, err))
-		return -1;
-	q->h = h;
-	return 0;
-}
-
 void qcow2_l1_set(struct qcow2 *q, uint64_t i, uint64_t entry)
 {
 	qcow2_overlap_l2(q, q->l1[i], entry);

@@ -90,7 +90,7 @@ int __wrap_json_object_array_add(struct json_object *o, struct json_object *v)
 	return fails() ? -1 : __real_json_object_array_add(o, v);
 }
 
-int __wrap_asprintf(char **p, const char *fmt, ...);
+int __wrap_asprintf(char **p, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 int __wrap_asprintf(char **p, const char *fmt, ...)
 {
 	va_list ap;

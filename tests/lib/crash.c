@@ -208,6 +208,10 @@ struct blk *crash_open_below(struct crash *c, struct blk *const *file, const cha
 
 	if (strstr(name, ".raw"))
 		return raw_below(c, name);
+	if (strcmp(name, "below.image") != 0) {
+		err_set(&c->err, ENOENT, "A file '%s' is below", name);
+		return NULL;
+	}
 	blk = pass_borrow(file[1], &c->err);
 	assert_non_null(blk);
 	image = open_image(c, blk, flags);

@@ -67,18 +67,26 @@ static bool fits_rebase(const struct crash_kind *k)
 	return k->format->set_backing && k->below == BELOW_RAW;
 }
 
+/* Does what is at a sector come from the file below, and is it another one there? */
+static bool differs(const struct crash *c, const char *name, unsigned i)
+{
+	uint32_t was = crash_below_stamp("below.raw", i);
+
+	return c->now->value[i] == was && (name ? crash_below_stamp(name, i) : 0) != was;
+}
+
 /* Another file below, or none, and the disk stays as it is: first what differs is written. */
 static int rebase(struct crash *c, const char *name)
 {
-	uint8_t buf[512];
+	uint8_t buf[16 * 512];
+	unsigned n;
 
-	for (unsigned i = 0; i < c->now->sectors; i++) {
-		uint32_t was = crash_below_stamp("below.raw", i);
-
-		if (c->now->value[i] != was || (name && crash_below_stamp(name, i) == was))
-			continue;
-		crash_fill(buf, was, 1);
-		TRY(blk_pwrite(&c->chain->blk, buf, 512, i * UINT64_C(512), 0, &c->err));
+	for (unsigned i = 0; i < c->now->sectors; i += MAX(n, 1)) {
+		for (n = 0; n < 16 && i + n < c->now->sectors && differs(c, name, i + n); n++)
+			crash_fill(buf + n * 512, c->now->value[i + n], 1);
+		if (n)
+			TRY(blk_pwrite(&c->chain->blk, buf, n * 512, i * UINT64_C(512), 0,
+				       &c->err));
 	}
 	TRY(crash_flush(c));
 	TRY(c->kind->format->set_backing(crash_image(c), name, name ? "raw" : NULL, &c->err));
