@@ -153,18 +153,6 @@ static const char *check_modes(const struct opts *o)
 	return NULL;
 }
 
-/* What is refused before anything is opened, though the peer has it. */
-static int check_missing(const struct opts *o)
-{
-	if (opts_has(o, "bitmaps"))
-		cmd_error(
-			"--bitmaps: this version does not copy bitmaps; without it the disk's "
-			"contents are converted");
-	else
-		return args_object(o);
-	return 1;
-}
-
 /* The peer takes the form with keys for the first source only, and an ID or name only where
  * there is no other source. */
 static bool several_snapshots(const struct opts *o)
@@ -253,7 +241,7 @@ static int convert_with(const struct opts *o, int npos, char **argv, struct opts
 		return 1;
 	}
 	c.nsource = (unsigned)npos - 1;
-	if (args_cache(opts_get(o, "source-cache"), "source cache") || check_missing(o))
+	if (args_cache(opts_get(o, "source-cache"), "source cache") || args_object(o))
 		return 1;
 	if (convert_backing(o) && opts_has(o, "target-is-zero")) {
 		cmd_error("Cannot use --target-is-zero when the destination image has a "

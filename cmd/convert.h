@@ -1,6 +1,6 @@
 /*
- * convert, in three parts: convert.c what was asked for, convert_target.c where it goes,
- * and lib/copy.c, which moves the data.
+ * convert: convert.c what was asked for, convert_target.c where it goes, convert_bitmaps.c
+ * what goes along, and lib/copy.c, which moves the data.
  */
 #ifndef CMD_CONVERT_H
 #define CMD_CONVERT_H
@@ -22,6 +22,14 @@ struct convert {
 
 /* The texts of options that have two letters: the one that was given last, or NULL. */
 const char *convert_backing(const struct opts *o);
+
+/* --bitmaps, in convert_bitmaps.c; each does nothing without it, or prints its error and
+ * returns 1. Can the source's bitmaps be copied? Before the target is touched. */
+int convert_bitmaps_check(const struct convert *c);
+/* Can the open target have some? */
+int convert_bitmaps_accept(const struct convert *c, struct chain *target);
+/* Copies them, after the data. */
+int convert_bitmaps(const struct convert *c, struct chain *target);
 
 /* Makes the target, copies, and publishes it or throws it away. Each prints its errors
  * and returns the exit code. */

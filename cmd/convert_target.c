@@ -123,7 +123,7 @@ int convert_to_new(struct convert *c)
 	struct stack_target t;
 	struct err err;
 
-	if (prepare_new(c))
+	if (prepare_new(c) || convert_bitmaps_check(c))
 		return 1;
 	create.format = c->image.format;
 	create.backing_open = opts_has(c->image.keys, "backing_file");
@@ -138,7 +138,7 @@ int convert_to_new(struct convert *c)
 	c->copy.target = t.chain;
 	c->copy.target_backed = create.backing_open;
 	c->copy.target_zero = create.backing_open || (t.chain->layer[0]->caps & BLK_ZERO_INIT);
-	if (copy_data(c)) {
+	if (convert_bitmaps_accept(c, t.chain) || copy_data(c) || convert_bitmaps(c, t.chain)) {
 		stack_target_abandon(&t);
 		return 1;
 	}
@@ -178,6 +178,8 @@ static int fill_existing(struct convert *c, struct chain *target)
 		cmd_error("%s", clash);
 		return 1;
 	}
+	if (convert_bitmaps_accept(c, target))
+		return 1;
 	c->copy.target = target;
 	c->copy.target_zero = opts_has(c->o, "target-is-zero");
 	c->copy.target_backed = convert_backing(c->o) != NULL;
@@ -191,7 +193,7 @@ static int fill_existing(struct convert *c, struct chain *target)
 		cmd_err(&err);
 		return 1;
 	}
-	return 0;
+	return convert_bitmaps(c, target);
 }
 
 int convert_to_existing(struct convert *c)
@@ -218,6 +220,8 @@ int convert_to_existing(struct convert *c)
 			return 1;
 		r.format = f->name;
 	}
+	if (convert_bitmaps_check(c))
+		return 1;
 	target = stack_open(&r, &err);
 	if (!target) {
 		cmd_err(&err);

@@ -40,8 +40,8 @@ for o in '' -c '-S 0' "-c -o compression_type=$ZSTD" '-o extended_l2=on,cluster_
 done
 
 # ---- refused in clear words --------------------------------------------------------------------
-exits 1 platter convert --bitmaps image.qcow2 out.qcow2
-like "$err" 'bitmaps' '--bitmaps'
+exits 1 platter convert --bitmaps -O raw image.qcow2 out.raw
+like "$err" 'does not support bitmaps' '--bitmaps'
 nothing out
 exits 1 platter convert -l snap image.qcow2 out.qcow2
 like "$err" 'snapshot' '-l'
