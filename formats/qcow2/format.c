@@ -17,6 +17,9 @@ static int qcow2_probe(const uint8_t *head, size_t n, uint64_t size)
 static const char *const extensions[] = {"qcow2", "qc2", NULL};
 
 static const struct snapshot_ops snapshot_ops = {
+	.create = qcow2_snapshot_create,
+	.apply = qcow2_snapshot_apply,
+	.remove = qcow2_snapshot_remove,
 	.load = qcow2_snapshot_load,
 	.exclusive = qcow2_snapshot_exclusive,
 };

@@ -132,6 +132,7 @@ struct qcow2_snapshot {
 	uint64_t l1_off;
 	uint32_t l1_size;
 	uint32_t extra_size; /* of the entry's extra data */
+	uint8_t *unknown;    /* what of it follows the fields that we know, or NULL; owned */
 };
 
 /* An entry of the bitmap directory. */

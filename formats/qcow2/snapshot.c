@@ -6,12 +6,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "formats/qcow2/qcow2.h"
+#include "formats/qcow2/snapshot.h"
 #include "lib/bytes.h"
 #include "lib/layout.h"
 #include "lib/mem.h"
 
-#define ENTRY_LEN 40   /* the fixed part of an entry */
+#define ENTRY_LEN QCOW2_SNAPSHOT_HEAD
 #define EXTRA_MAX 1024 /* QEMU's limit on the extra data of an entry */
 
 struct entry {
@@ -53,7 +53,7 @@ static char *read_text(struct qcow2 *q, uint64_t off, size_t n, struct err *err)
 static int read_variable(struct qcow2 *q, const struct entry *e, uint64_t off,
 			 struct qcow2_snapshot *s, struct err *err)
 {
-	uint8_t extra[24] = {0};
+	uint8_t extra[QCOW2_SNAPSHOT_EXTRA] = {0};
 	uint64_t ids = off + ENTRY_LEN + e->extra_size;
 
 	if (blk_pread(q->image.blk.lower, extra, MIN(e->extra_size, sizeof(extra)),
@@ -68,6 +68,12 @@ static int read_variable(struct qcow2 *q, const struct entry *e, uint64_t off,
 	s->info.vm_state_size = e->extra_size >= 8 ? get_be64(extra) : e->vm_state_size;
 	s->info.disk_size = e->extra_size >= 16 ? get_be64(extra + 8) : q->h.size;
 	s->info.icount = e->extra_size >= 24 ? (int64_t)get_be64(extra + 16) : -1;
+	if (e->extra_size > sizeof(extra)) {
+		s->unknown = (uint8_t *)read_text(q, off + ENTRY_LEN + sizeof(extra),
+						  e->extra_size - sizeof(extra), err);
+		if (!s->unknown)
+			return -1;
+	}
 	s->info.id = read_text(q, ids, e->id_len, err);
 	if (!s->info.id)
 		return -1;
@@ -129,6 +135,7 @@ void qcow2_snapshots_free(struct qcow2 *q)
 	for (uint32_t i = 0; i < q->nsnapshot; i++) {
 		free(q->snapshot[i].info.id);
 		free(q->snapshot[i].info.name);
+		free(q->snapshot[i].unknown);
 	}
 	free(q->snapshot);
 	q->snapshot = NULL;
