@@ -17,6 +17,7 @@ int qcow2_snapshot_l1(const struct qcow2 *q, const struct qcow2_snapshot *s, uin
 	uint64_t need = qcow2_l1_needed(&q->h, s->info.disk_size);
 	uint64_t len = s->l1_size * UINT64_C(8);
 
+	*l1 = NULL;
 	if (len > QCOW2_L1_MAX || need > QCOW2_L1_MAX / 8 || s->info.disk_size > INT64_MAX)
 		return err_set(err, EFBIG, "Snapshot L1 table too large");
 	if (s->l1_off & (q->cluster_size - 1) || s->l1_off > INT64_MAX - len)
@@ -33,6 +34,7 @@ int qcow2_snapshot_l1(const struct qcow2 *q, const struct qcow2_snapshot *s, uin
 		return err_nomem(err, *n * 8, "the L1 table of a snapshot");
 	if (blk_pread(q->image.blk.lower, *l1, len, s->l1_off, err)) {
 		free(*l1);
+		*l1 = NULL;
 		return -1;
 	}
 	for (uint64_t i = 0; i < s->l1_size; i++)
