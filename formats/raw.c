@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "lib/io/io.h"
 #include "lib/mem.h"
@@ -97,8 +98,12 @@ static int raw_resize(struct blk *blk, uint64_t size, enum blk_prealloc p, struc
 {
 	if (((struct raw *)blk)->fixed)
 		return err_set(err, ENOTSUP, "Cannot resize fixed-size raw disks");
-	if (blk_resize(blk->lower, size, p, err))
+	if (blk_resize(blk->lower, size, p, err)) {
+		/* the peer's words for an image; those for a new file are others */
+		if (p == PREALLOC_METADATA && strncmp(err->text, "Unsupported", 11) == 0)
+			err_set(err, ENOTSUP, "Unsupported preallocation mode: metadata");
 		return -1;
+	}
 	blk->size = round_up(size, SECTOR);
 	return 0;
 }

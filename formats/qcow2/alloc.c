@@ -83,8 +83,7 @@ static int find_free(struct qcow2 *q, uint64_t from, uint64_t want, bool whole, 
 	return 0;
 }
 
-/* The cluster behind the last one that is in use. */
-static int find_tail(struct qcow2 *q, uint64_t *cl, struct err *err)
+int qcow2_tail(struct qcow2 *q, uint64_t *cl, struct err *err)
 {
 	uint64_t per = UINT64_C(1) << q->refblock_bits;
 
@@ -262,7 +261,7 @@ static int grow_reftable(struct qcow2 *q, uint64_t need, uint64_t past, struct e
 {
 	uint64_t tail, cl;
 
-	if (find_tail(q, &tail, err))
+	if (qcow2_tail(q, &tail, err))
 		return -1;
 	return make_area(q, MAX(tail, past), MAX(need, q->nreftable + q->nreftable / 2), 0, &cl,
 			 err);
@@ -272,7 +271,7 @@ int qcow2_alloc_area(struct qcow2 *q, uint64_t n, uint64_t *off, struct err *err
 {
 	uint64_t tail, cl;
 
-	if (find_tail(q, &tail, err))
+	if (qcow2_tail(q, &tail, err))
 		return -1;
 	if (n > cluster_limit(q) || tail > cluster_limit(q) - n)
 		return err_set(err, EFBIG, "The image file would exceed %" PRIu64 " bytes",

@@ -42,8 +42,7 @@ static int drop_l1(struct qcow2 *q, struct err *err)
 
 /* ---- one reference after the other ---------------------------------------------------- */
 
-/* The L2 table at L1 index i and all that it refers to. */
-static int free_table(struct qcow2 *q, uint64_t i, struct err *err)
+int qcow2_drop_table(struct qcow2 *q, uint64_t i, struct err *err)
 {
 	uint64_t off = q->l1[i] & QCOW2_OFF_MASK, n = UINT64_C(1) << q->l2_bits;
 	uint8_t *table;
@@ -67,7 +66,7 @@ static int free_one_by_one(struct qcow2 *q, struct err *err)
 	struct err ignored;
 
 	for (uint64_t i = 0; i < q->h.l1_size; i++)
-		if (q->l1[i] && free_table(q, i, err))
+		if (q->l1[i] && qcow2_drop_table(q, i, err))
 			return -1;
 	if (qcow2_sync(q, true, err))
 		return -1;

@@ -12,7 +12,7 @@
  *	claim.c, zero.c      writing: claim, settle, drop; zeros, discard
  *	sync.c     what goes to the disk when
  *	tuning.c   the options of an open
- *	options.c, create.c, resize.c  new images, more room
+ *	options.c, create.c, resize.c  new images, more room; prealloc.c, shrink.c
  *	backing.c, empty.c   another backing file; all data dropped
  *	info.c, measure.c, check*.c    what format.h asks for
  *
@@ -420,6 +420,8 @@ int qcow2_alloc_l2(struct qcow2 *q, uint64_t *off, struct err *err);
  * the new refcount table that describe them: how the peer preallocates data.
  */
 int qcow2_alloc_area(struct qcow2 *q, uint64_t n, uint64_t *off, struct err *err);
+/* The cluster behind the last one that is in use. */
+int qcow2_tail(struct qcow2 *q, uint64_t *cl, struct err *err);
 /* Room for n compressed bytes: after the last ones where they fit. */
 int qcow2_alloc_packed(struct qcow2 *q, uint32_t n, uint64_t *off, struct err *err);
 
@@ -469,6 +471,9 @@ int qcow2_zero_held(struct qcow2 *q, uint64_t off, uint64_t end, unsigned flags,
 int qcow2_set_backing(struct image *image, const char *file, const char *format,
 		      struct err *err);
 int qcow2_make_empty(struct image *image, struct err *err);
+/* L1 entry i becomes 0; its L2 table, and all that this refers to, is freed at the next
+ * sync. Under the lock. */
+int qcow2_drop_table(struct qcow2 *q, uint64_t i, struct err *err);
 
 /* ---- rewrite.c -------------------------------------------------------------------- */
 
@@ -481,9 +486,14 @@ int qcow2_header_rewrite(struct qcow2 *q, struct err *err);
 int qcow2_header_image(const struct qcow2 *q, struct qcow2_header *h, uint8_t *first,
 		       struct err *err);
 
-/* ---- resize.c --------------------------------------------------------------------- */
+/* ---- resize.c, prealloc.c, shrink.c ----------------------------------------------- */
 
 int qcow2_resize(struct blk *blk, uint64_t size, enum blk_prealloc p, struct err *err);
+/* prealloc.c: places for the guest's [off, end), off at a cluster. */
+int qcow2_preallocate(struct qcow2 *q, uint64_t off, uint64_t end, enum blk_prealloc p,
+		      struct err *err);
+/* To `size`, less than it is; under the lock, after qcow2_start(). */
+int qcow2_shrink(struct qcow2 *q, uint64_t size, struct err *err);
 
 /* ---- options.c -------------------------------------------------------------------- */
 

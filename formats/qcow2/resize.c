@@ -1,5 +1,5 @@
 /*
- * More room: a larger L1 table, and preallocation of what is new.
+ * Another size: a larger L1 table, and that nothing shows in what is new.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -56,102 +56,42 @@ static int grow_l1(struct qcow2 *q, uint64_t n, struct err *err)
 	return old_n ? qcow2_free_later(q, old_off, old_n * 8, QCOW2_FREE_OTHER, err) : 0;
 }
 
-/* Entries for n clusters from guest offset `off` on, all in one L2 table, at `host`. In
- * extended entries no subcluster counts as written. */
-static void set_entries(struct qcow2 *q, uint8_t *table, uint64_t off, uint64_t n,
-			uint64_t host)
+/* Subclusters of the last cluster that an old, longer disk left behind its end. What of
+ * them is in the last part, or in clusters without parts, is the caller's to clear. */
+static int hide_parts(struct qcow2 *q, struct err *err)
 {
-	for (uint64_t i = 0; i < n; i++, off += q->cluster_size, host += q->cluster_size)
-		put_be64(qcow2_entry_at(q, table, off), host | QCOW2_COPIED);
-	cache_dirty(q->l2_cache, table);
-}
+	uint64_t from, end = round_up(q->h.size, q->cluster_size);
+	uint8_t *table;
+	uint64_t entry = 0, bitmap = 0;
 
-/* How much of n clusters for [off, end) has to be in the file. */
-static uint64_t file_len(const struct qcow2 *q, uint64_t off, uint64_t end, uint64_t n)
-{
-	uint64_t len = n << q->h.cluster_bits;
-
-	return qcow2_ext_l2(q) ? MIN(len, round_up(end - off, q->image.blk.part)) : len;
-}
-
-/* The file has to be as long as the tables will say. A new one is made so in the end. */
-static int reach_end(struct qcow2 *q, uint64_t end, struct err *err)
-{
-	struct blk *file = q->image.blk.lower;
-
-	q->file_end = MAX(q->file_end, end);
-	if ((q->flags & IMAGE_NEW) || !(file->caps & BLK_CAN_GROW) || blk_size(file) >= end)
+	if (!qcow2_ext_l2(q) || q->h.size == 0)
 		return 0;
-	cache_data_written(q->l2_cache);
-	return blk_resize(file, end, PREALLOC_OFF, err);
-}
-
-/* Places for the clusters of one L2 table: at `area`, or wherever there are some. */
-static int prealloc_table(struct qcow2 *q, uint8_t *table, uint64_t off, uint64_t end,
-			  const uint64_t *area, struct err *err)
-{
-	while (off < end) {
-		uint64_t n = div_up(end - off, q->cluster_size), host, got = n;
-		bool fresh = true;
-
-		if (qcow2_external(q))
-			host = off;
-		else if (area)
-			host = *area;
-		else if (qcow2_alloc(q, n, false, &host, &got, &fresh, err))
-			return -1;
-		if (!fresh && blk_zero(q->image.blk.lower, host, got << q->h.cluster_bits,
-				       BLK_UNMAP, err))
-			return -1;
-		if (!qcow2_external(q) && reach_end(q, host + file_len(q, off, end, got), err))
-			return -1;
-		set_entries(q, table, off, got, host);
-		off += got << q->h.cluster_bits;
-	}
-	return 0;
-}
-
-static int prealloc_range(struct qcow2 *q, uint64_t off, uint64_t end, const uint64_t *area,
-			  struct err *err)
-{
-	uint64_t start = off;
-
-	while (off < end) {
-		uint64_t next = MIN((qcow2_l1_index(q, off) + 1) * q->l2_span, end);
-		uint64_t host = area ? *area + (off - start) : 0;
-		uint8_t *table;
-		int rc;
-
-		if (qcow2_l2_own(q, qcow2_l1_index(q, off), &table, err))
-			return -1;
-		rc = prealloc_table(q, table, off, next, area ? &host : NULL, err);
+	from = round_up(q->h.size, q->image.blk.part);
+	if (from == end)
+		return 0;
+	if (qcow2_l2_get(q, qcow2_l1_index(q, from), &table, err))
+		return -1;
+	if (table) {
+		entry = get_be64(qcow2_entry_at(q, table, from));
+		bitmap = get_be64(qcow2_entry_at(q, table, from) + 8);
 		cache_put(q->l2_cache, table);
-		if (rc)
-			return -1;
-		off = next;
 	}
-	return 0;
+	if ((entry & QCOW2_COMPRESSED) || !(uint32_t)bitmap)
+		return 0;
+	return qcow2_zero_held(q, from, end, 0, err);
 }
 
-/* Room in the file itself, in one piece. */
-static int prealloc_area(struct qcow2 *q, uint64_t off, uint64_t end, enum blk_prealloc p,
-			 struct err *err)
+/* The data file of an image. One that is read by itself may be longer than the disk. */
+static int grow_data(struct qcow2 *q, uint64_t size, enum blk_prealloc p, struct err *err)
 {
-	uint64_t n = div_up(end - off, q->cluster_size), area, area_end;
-	struct blk *file = q->image.blk.lower;
+	struct blk *data = q->image.data;
+	bool enough = blk_size(data) >= size;
 
-	if (qcow2_alloc_area(q, n, &area, err))
-		return -1;
-	area_end = area + (n << q->h.cluster_bits);
-	/* what lies behind the last cluster in use is nobody's; a device is as long as it is */
-	if (file->caps & BLK_CAN_GROW ? blk_resize(file, area, PREALLOC_OFF, err) ||
-						blk_resize(file, area_end, p, err)
-				      : blk_zero(file, area, area_end - area, 0, err))
-		return err_prefix(err, "Could not preallocate data");
-	/* the clusters of the old refcount table are to be had again */
-	if (qcow2_sync(q, false, err))
-		return -1;
-	return prealloc_range(q, off, end, &area, err);
+	if (p == PREALLOC_METADATA)
+		p = PREALLOC_OFF;
+	if (enough && (q->image.data_raw || !(data->caps & BLK_CAN_GROW) || p != PREALLOC_OFF))
+		return 0;
+	return blk_resize(data, size, p, err);
 }
 
 /* The rest of the last cluster is the caller's: it may have to be copied. */
@@ -163,28 +103,28 @@ static int hide_below(struct qcow2 *q, uint64_t size, struct err *err)
 			       err);
 }
 
-static int resize_held(struct qcow2 *q, uint64_t size, enum blk_prealloc mode, struct err *err)
+static int settle_data(struct qcow2 *q, struct err *err)
+{
+	return qcow2_external(q) && !(q->flags & IMAGE_NEW) ? blk_flush(q->image.data, err) : 0;
+}
+
+static int grow(struct qcow2 *q, uint64_t size, enum blk_prealloc mode, struct err *err)
 {
 	enum blk_prealloc p = mode & ~(unsigned)PREALLOC_ZERO;
 	uint64_t need = qcow2_l1_needed(&q->h, size);
 	uint64_t from = round_up(q->h.size, q->cluster_size), old = q->h.size;
 
-	if (qcow2_start(q, err) || qcow2_bitmaps_resize(q, size, err))
-		return -1;
 	if (need > q->h.l1_size && grow_l1(q, need, err))
 		return -1;
-	if (qcow2_external(q) &&
-	    blk_resize(q->image.data, size, p == PREALLOC_METADATA ? PREALLOC_OFF : p, err))
+	if (hide_parts(q, err) || (qcow2_external(q) && grow_data(q, size, p, err)))
 		return -1;
-	if (p != PREALLOC_OFF && from < size) {
-		bool area = p != PREALLOC_METADATA && !qcow2_external(q);
-
-		if (area ? prealloc_area(q, from, size, p, err)
-			 : prealloc_range(q, from, size, NULL, err))
-			return -1;
-	}
-	if ((mode & PREALLOC_ZERO) && (p == PREALLOC_OFF || qcow2_ext_l2(q)) &&
-	    (hide_below(q, size, err) || qcow2_sync(q, true, err)))
+	if (p != PREALLOC_OFF && from < size && qcow2_preallocate(q, from, size, p, err))
+		return -1;
+	if ((mode & PREALLOC_ZERO) && (p <= PREALLOC_METADATA || qcow2_ext_l2(q)) &&
+	    hide_below(q, size, err))
+		return -1;
+	/* what the disk shows there has to be so before it is shown */
+	if (qcow2_sync(q, true, err) || settle_data(q, err))
 		return -1;
 	q->h.size = size;
 	if (qcow2_header_update(q, err)) {
@@ -202,19 +142,17 @@ int qcow2_resize(struct blk *blk, uint64_t size, enum blk_prealloc p, struct err
 
 	if (size % 512 != 0)
 		return err_set(err, EINVAL, "The new size must be a multiple of 512");
-	if (size < blk->size)
-		return err_set(err, ENOTSUP, "qcow2 images cannot be made smaller");
-	if (size > blk->size && q->h.version < 3 && q->h.nb_snapshots)
+	if (q->h.version < 3 && q->h.nb_snapshots)
 		return err_set(err, ENOTSUP, "Can't resize a v2 image which has snapshots");
 	if ((p & PREALLOC_ZERO) && q->h.version < 3)
 		return err_set(err, ENOTSUP,
 			       "qcow2 version 2 has no zero clusters over a backing file");
 	if (qcow2_l1_needed(&q->h, size) > QCOW2_L1_MAX / 8 || size > INT64_MAX)
-		return err_set(err, EFBIG,
-			       "The image size is too large for file format 'qcow2' (try "
-			       "using a larger cluster size)");
+		return err_set(err, EFBIG, "Failed to grow the L1 table: %s", strerror(EFBIG));
 	pthread_mutex_lock(&q->lock);
-	rc = resize_held(q, size, p, err);
+	rc = qcow2_start(q, err) || qcow2_bitmaps_resize(q, size, err) ? -1 : 0;
+	if (rc == 0 && size != q->h.size)
+		rc = size < q->h.size ? qcow2_shrink(q, size, err) : grow(q, size, p, err);
 	pthread_mutex_unlock(&q->lock);
 	return rc;
 }
