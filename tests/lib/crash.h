@@ -57,7 +57,7 @@ struct crash_row {
 	int (*run)(struct crash *c);
 	bool (*fits)(const struct crash_kind *k); /* NULL: any */
 	/* More that must be true of an image that was opened for reading. */
-	void (*verify)(struct crash *c, struct image *image);
+	void (*verify)(struct crash *c, struct chain *chain);
 };
 
 /* Something that the pattern did. */
@@ -134,7 +134,7 @@ uint32_t crash_below_stamp(const char *name, unsigned sector);
 struct chain *crash_source(struct crash *c, const struct crash_view *view);
 
 /* Patterns that any format can play which has what they need; rows end with name NULL. */
-extern const struct crash_row crash_rows_data[], crash_rows_image[];
+extern const struct crash_row crash_rows_data[], crash_rows_image[], crash_rows_bitmap[];
 
 /* Is there repair for this kind? Asks the format, once. */
 bool crash_can_repair(const struct crash_kind *kind);

@@ -115,9 +115,9 @@ int crash_pack(struct crash *c, unsigned sector, unsigned n)
 	set(c, sector, n, c->stamp);
 	if (pack_all(c, sector, n, out, packed))
 		return crash_end(c, -1);
-	rc = blk_claim(top, &claim, &c->err);
-	if (rc)
-		return crash_end(c, rc);
+	if (blk_touch(top, claim.off, claim.len, &c->err) || blk_claim(top, &claim, &c->err))
+		return crash_end(c, -1);
+	rc = 0;
 	for (size_t i = 0; rc == 0 && i < claim.nrun; i++) {
 		rc = blk_pwrite(claim.home, out + at, claim.run[i].len, claim.run[i].host, 0,
 				&c->err);

@@ -260,7 +260,7 @@ static void check_contents(struct crash *c, struct blk *const *file, bool exact)
 	compare(c, chain, exact);
 	image = (struct image *)chain->layer[0];
 	if (c->row->verify)
-		c->row->verify(c, image);
+		c->row->verify(c, chain);
 	crash_good(c, c->kind->format->info(image, &info, &c->err));
 	crash_good(c, blk_close(&chain->blk, &c->err));
 	check_snapshots(c, file, &info);

@@ -33,12 +33,14 @@ static void test_logs(void **state)
 {
 	crash_play_logs(kinds, crash_rows_data);
 	crash_play_logs(kinds, crash_rows_image);
+	crash_play_logs(kinds, crash_rows_bitmap);
 }
 
 static void test_faults(void **state)
 {
 	crash_play_faults(kinds, crash_rows_data);
 	crash_play_faults(kinds, crash_rows_image);
+	crash_play_faults(kinds, crash_rows_bitmap);
 }
 
 int main(void)
