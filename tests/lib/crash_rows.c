@@ -174,6 +174,24 @@ static bool fits_prealloc(const struct crash_kind *k)
 	return k->below == BELOW_NOTHING;
 }
 
+static bool fits_shrink(const struct crash_kind *k)
+{
+	return k->below == BELOW_NOTHING || k->below == BELOW_DATA;
+}
+
+static int run_shrink(struct crash *c)
+{
+	unsigned all = c->now->sectors;
+
+	TRY(crash_write(c, all - 30, 30));
+	TRY(crash_resize(c, all - all / 5, PREALLOC_OFF));
+	TRY(crash_write_some(c, 3, 30));
+	TRY(crash_flush(c));
+	TRY(crash_resize(c, all / 3 + 5, PREALLOC_OFF));
+	TRY(crash_resize(c, all, PREALLOC_OFF));
+	return crash_write(c, all - 40, 20);
+}
+
 const struct crash_row crash_rows_data[] = {
 	{.name = "allocate", .run = run_allocate},
 	{.name = "rewrite", .setup = full, .run = run_rewrite},
@@ -183,6 +201,7 @@ const struct crash_row crash_rows_data[] = {
 	{.name = "mixed", .setup = crash_fill_disk, .run = run_mixed},
 	{.name = "copy over", .setup = crash_fill_disk, .run = run_copy},
 	{.name = "grow", .setup = crash_fill_disk, .run = run_grow},
+	{.name = "shrink", .setup = full, .run = run_shrink, .fits = fits_shrink},
 	{.name = "grow, metadata",
 	 .setup = crash_fill_disk,
 	 .run = run_grow_metadata,
