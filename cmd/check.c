@@ -30,8 +30,11 @@ static const struct opt check_opts[] = {
 
 static void report_line(void *arg, const char *line)
 {
+	/* with the peer that is no line of the report, but a message of its own */
+	bool message = strncmp(line, "ERROR failed to read", 20) == 0;
+
 	fflush(stdout);
-	fprintf(stderr, "%s\n", line);
+	fprintf(stderr, "%s%s%s\n", message ? cmd_name : "", message ? ": " : "", line);
 }
 
 /* ---- what was found, for programs -------------------------------------------------- */
