@@ -261,7 +261,7 @@ int qcow2_bitmaps_load(struct qcow2 *q, struct err *err)
 		uint64_t *table;
 
 		b->broken = b->flags & BITMAP_IN_USE;
-		if (b->broken || (q->flags & (IMAGE_NO_IO | IMAGE_CHECK)))
+		if (b->broken)
 			continue;
 		table = qcow2_bitmap_table(q, b, err);
 		if (!table)

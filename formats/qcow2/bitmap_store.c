@@ -165,7 +165,7 @@ static int write_table(struct bitmap_edit *e, const uint64_t *table, uint64_t n,
 {
 	struct qcow2 *q = e->q;
 	uint64_t clusters = div_up(n * 8, q->cluster_size), got;
-	size_t len = clusters << q->h.cluster_bits;
+	size_t len = round_up(n * 8, SECTOR);
 	AUTO_FREE uint8_t *buf = mem_alloc(len);
 
 	if (!buf)
@@ -175,7 +175,7 @@ static int write_table(struct bitmap_edit *e, const uint64_t *table, uint64_t n,
 	memset(buf, 0, len);
 	for (uint64_t i = 0; i < n; i++)
 		put_be64(buf + 8 * i, table[i]);
-	q->file_end = MAX(q->file_end, *off + len);
+	q->file_end = MAX(q->file_end, *off + (clusters << q->h.cluster_bits));
 	return qcow2_metadata_write(q, 0, buf, len, *off, err);
 }
 
