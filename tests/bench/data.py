@@ -209,6 +209,16 @@ class Data:
         meta.scattered(path, 34 * TIB, 400000, 2048)
         self.img("check", path)
 
+    def with_snapshot(self, source, path):
+        subprocess.run(["cp", "--sparse=auto", self.get(source), path], check=True)
+        self.img("snapshot", "-c", "a", path)
+
+    def make_full_snap_qcow2(self, path):
+        self.with_snapshot("full.qcow2", path)
+
+    def make_scattered_1t_snap_qcow2(self, path):
+        self.with_snapshot("scattered-1t.qcow2", path)
+
     def make_small_qcow2(self, path):
         self.img("create", "-q", "-f", "qcow2", path, "1G")
 

@@ -137,6 +137,34 @@ class Change(Job):
                       peer + suffix)
 
 
+class Snapshot(Job):
+    """snapshot ARG...: each run gets a fresh copy of the source. The peer's word on what
+    came out is asked for once: with it, each round would take minutes."""
+
+    def __init__(self, name, what, must, source, line):
+        super().__init__(name, what, must)
+        self.source, self.line, self.needs = source, line, (source,)
+        self.checked = False
+
+    def prepare(self, bench, folder, target):
+        subprocess.run(["cp", "--sparse=auto", os.path.join(folder, self.source), target],
+                       check=True)
+
+    def command(self, bench, folder, target):
+        return ["snapshot", *self.line, target]
+
+    def check(self, bench, folder, ours, peer, *printed):
+        if not self.checked:
+            peer_says(bench, "check", "-f", "qcow2", ours)
+        self.checked = True
+        ids = [subprocess.run([bench.peer, "info", "--output=json", path], text=True,
+                              stdout=subprocess.PIPE, check=True).stdout
+               for path in (ours, peer)]
+        ids = [[s["id"] for s in json.loads(o).get("snapshots", [])] for o in ids]
+        if ids[0] != ids[1]:
+            raise Wrong(f"snapshots {ids[0]} and not {ids[1]}")
+
+
 class ManyInfos(Job):
     needs = ("small.qcow2",)
 
@@ -194,6 +222,16 @@ jobs += [
     Report("map-34t", "map of 34 TiB, scattered", 0.1, "scattered-34t.qcow2", ["map", JSON]),
     Report("check-34t", "check of it", 0.05, "scattered-34t.qcow2", ["check", JSON]),
     Compare("compare", "raw with qcow2, equal", 0.6),
+    Snapshot("snap-create-full", "snapshot -c of 4 TiB, all mapped", 0.1, "full.qcow2",
+             ["-c", "b"]),
+    Snapshot("snap-apply-full", "snapshot -a of it", 0.1, "full-snap.qcow2", ["-a", "a"]),
+    Snapshot("snap-delete-full", "snapshot -d of it", 0.1, "full-snap.qcow2", ["-d", "a"]),
+    Snapshot("snap-create-1t", "snapshot -c of 1 TiB, scattered", 0.03,
+             "scattered-1t.qcow2", ["-c", "b"]),
+    Snapshot("snap-apply-1t", "snapshot -a of it", 0.03, "scattered-1t-snap.qcow2",
+             ["-a", "a"]),
+    Snapshot("snap-delete-1t", "snapshot -d of it", 0.03, "scattered-1t-snap.qcow2",
+             ["-d", "a"]),
     Change("commit", "commit of a scattered overlay", 0.35, ["commit"]),
     Change("rebase", "rebase of it to an image that is much like the old one", 0.35,
            ["rebase", "-b", "onto.qcow2", "-F", "qcow2"]),
