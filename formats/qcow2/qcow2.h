@@ -194,6 +194,7 @@ struct qcow2_tuning {
 	enum qcow2_pass pass_request, pass_snapshot, pass_other;
 	bool no_unref;
 	unsigned overlap; /* QCOW2_META_*: what is looked for before a write */
+	uint32_t window;  /* bytes of refcount blocks that a change of snapshots has at hand */
 };
 
 struct qcow2 {

@@ -104,6 +104,8 @@ static int begin(struct qcow2 *q, struct err *err)
 
 static int end(struct qcow2 *q, struct swap *s, uint8_t *list, int rc)
 {
+	if (rc == 0)
+		swap_after(s);
 	swap_free(s);
 	free(list);
 	pthread_mutex_unlock(&q->lock);

@@ -212,26 +212,24 @@ static void adopt(struct swap *s, uint64_t **l1, uint8_t **dirty)
 	q->free_cl = 0;
 	q->packed_off = 0;
 	q->snapshot_table_len = s->list_len;
-	qcow2_overlap_reset(q);
 	__atomic_store_n(&q->image.blk.size, round_down(q->h.size, 512), __ATOMIC_RELEASE);
 }
 
-/* Gives space back to the file system. Nothing depends on it. */
-static void punch(struct swap *s)
+void swap_after(struct swap *s)
 {
 	struct qcow2 *q = s->q;
 	struct err ignored;
 
-	for (size_t i = 0; i < s->nfreed; i++) {
+	qcow2_overlap_reset(q);
+	for (size_t i = 0; i < s->nfreed && qcow2_passes(q, QCOW2_FREE_SNAPSHOT); i++) {
 		uint64_t cl = s->freed[i].cl, end = cl + s->freed[i].n, from = cl, refs;
 
 		for (; cl <= end; cl++) {
 			if (cl < end && qcow2_ref_of(q, cl, &refs, &ignored) == 0 && refs == 0)
 				continue;
 			if (cl > from)
-				blk_zero(q->image.blk.lower, from << q->h.cluster_bits,
-					 (cl - from) << q->h.cluster_bits,
-					 BLK_UNMAP | BLK_ADVISE | BLK_CHEAP, &ignored);
+				qcow2_punch(q, from << q->h.cluster_bits,
+					    (cl - from) << q->h.cluster_bits);
 			from = cl + 1;
 		}
 	}
@@ -267,7 +265,6 @@ int swap_do(struct swap *s, struct err *err)
 	if (switch_header(s, err))
 		return -1;
 	adopt(s, &l1, &dirty);
-	punch(s);
 	return 0;
 }
 

@@ -14,7 +14,7 @@
  * A crash before that leaves the image as it was, but for clusters that were set aside; one
  * after it leaves the image as it is to be.
  *
- * Bounds: WINDOW bytes of refcount blocks are in memory at a time. Where there are more,
+ * Bounds: q->tuning.window bytes of refcount blocks are in memory at a time. Where there are more,
  * the tables that touch them are read again for each part.
  * Threads: under the image's lock; the jobs of swap_tables.c touch only their own tables.
  */
@@ -83,10 +83,12 @@ struct swap {
 
 /*
  * Does it. 0: all of it is stable; s->l1 and s->copy say where the L1 tables are. -1:
- * nothing was changed, unless q->broken says that nobody knows. The list of snapshots in
- * q is the caller's to change, after.
+ * nothing was changed, unless q->broken says that nobody knows.
  */
 int swap_do(struct swap *s, struct err *err);
+/* When the caller has changed the list of snapshots in q to what it is now: gives the space
+ * of what went back to the file system. */
+void swap_after(struct swap *s);
 void swap_free(struct swap *s);
 /* By how much the references to what a table refers to change. */
 int64_t swap_change(const struct swap *s, const struct swap_table *t);

@@ -10,16 +10,15 @@
 #include "lib/bytes.h"
 #include "lib/mem.h"
 
-#define WINDOW	   (256u << 20) /* bytes */
-#define WRITE_MAX  (4u << 20)	/* bytes in one request */
-#define FREED_MAX  (1u << 20)	/* runs that are remembered: past it, space is not given back */
+#define WRITE_MAX  (4u << 20) /* bytes in one request */
+#define FREED_MAX  (1u << 20) /* runs that are remembered: past it, space is not given back */
 #define BLOCK_MASK (~UINT64_C(511))
 
 int swap_refs_begin(struct swap *s, struct err *err)
 {
 	struct qcow2 *q = s->q;
 
-	s->per_window = MAX(WINDOW >> q->h.cluster_bits, 1);
+	s->per_window = MAX(q->tuning.window >> q->h.cluster_bits, 1);
 	s->rank = malloc(q->nreftable * sizeof(*s->rank) + 1);
 	s->new_reftable = calloc(q->nreftable + 1, sizeof(*s->new_reftable));
 	if (!s->rank || !s->new_reftable)

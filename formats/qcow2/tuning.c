@@ -18,6 +18,7 @@
 #define REF_BLOCKS_MIN	  4 /* what refcount blocks get where both share cache-size */
 #define L2_ENTRY_DEFAULT  4096
 #define CLEAN_DEFAULT	  600
+#define WINDOW		  (256u << 20) /* refcounts of 8 TiB with 64 KiB clusters */
 
 #define OVERLAP "overlap-check"
 
@@ -315,6 +316,7 @@ int qcow2_tuning(const struct opts *o, const struct qcow2_header *h, bool write,
 		.lazy = h->compat & QCOW2_COMPAT_LAZY,
 		.overlap = QCOW2_META_CACHED,
 		.pass_other = QCOW2_PASS_OFF,
+		.window = WINDOW,
 	};
 	return o ? apply(o, h, &c, t, err) : 0;
 }
