@@ -185,6 +185,8 @@ static int write_tables(struct qcow2 *q, const struct layout *l, struct err *err
 
 	if (!buf)
 		return err_nomem(err, bytes, "the refcount table");
+	if (qcow2_overlap_check(q, 0, off, l->all << q->h.cluster_bits, err))
+		return -1;
 	for (uint64_t k = 0; k < l->blocks; k++) {
 		uint64_t i = block_index(l, k), at = (l->table + k) << q->h.cluster_bits;
 
