@@ -109,7 +109,7 @@ static const struct blk_ops guard_ops = {
 	.close = guard_close,
 };
 
-static void warn(const char *name)
+static void print_warning(const char *name)
 {
 	fprintf(stderr,
 		"WARNING: Image format was not specified for '%s' and probing guessed raw.\n"
@@ -120,7 +120,7 @@ static void warn(const char *name)
 		name);
 }
 
-struct blk *guard_new(struct blk *file, struct err *err)
+struct blk *guard_new(struct blk *file, bool warn, struct err *err)
 {
 	struct guard *g = calloc(1, sizeof(*g));
 	struct err later;
@@ -138,6 +138,7 @@ struct blk *guard_new(struct blk *file, struct err *err)
 	}
 	g->pass.blk.lower = file;
 	g->pass.blk.caps &= ~(unsigned)BLK_IS_HOST;
-	warn(file->name);
+	if (warn)
+		print_warning(file->name);
 	return &g->pass.blk;
 }

@@ -9,7 +9,7 @@
 
 #include "lib/blk.h"
 
-/* Prints the warning. Takes file over, also on failure. */
-struct blk *guard_new(struct blk *file, struct err *err);
+/* Prints the warning if asked for. Takes file over, also on failure. */
+struct blk *guard_new(struct blk *file, bool warn, struct err *err);
 
 #endif

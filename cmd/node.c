@@ -371,7 +371,7 @@ static const struct format *probe(struct blk **lower, const struct node_env *env
 	if (!(format->caps & FORMAT_ANY))
 		return io_file_lock(file, lower_io(env, format), err) ? NULL : format;
 	if (env->io & IO_WRITE)
-		*lower = guard_new(*lower, err);
+		*lower = guard_new(*lower, !env->base, err); /* as the peer: not of a base */
 	return *lower ? format : NULL;
 }
 

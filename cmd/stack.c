@@ -210,6 +210,8 @@ static struct image *open_below(const struct opts *def, const struct image *imag
 	env->base->failed = reader != NULL;
 	if (reader)
 		blk_close(&reader->blk, &later);
+	else
+		*err = later;
 	return NULL;
 }
 
