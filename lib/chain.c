@@ -366,18 +366,15 @@ static int clear_last(struct chain *c, bool over, struct err *err)
 		       : 0;
 }
 
-/* Longer, over an image that is longer already: what was hidden stays so. */
+/* Longer, over an image that is longer already: what was hidden stays so. Only so far as
+ * there is something to hide: the rest costs nothing. */
 static int grow_over(struct chain *c, uint64_t size, enum blk_prealloc p, struct err *err)
 {
-	uint64_t old = c->blk.size, below = round_up(blk_size(c->layer[1]), 512);
+	uint64_t below = round_up(blk_size(c->layer[1]), 512);
 
-	/* only so far as there is something to hide: the rest costs nothing */
-	if (blk_resize(c->layer[0], MIN(size, below), p | PREALLOC_ZERO, err) == 0)
-		return size > below ? blk_resize(c->layer[0], size, p, err) : 0;
-	if (err->num != ENOTSUP || blk_resize(c->layer[0], size, p, err))
+	if (blk_resize(c->layer[0], MIN(size, below), p | PREALLOC_ZERO, err))
 		return -1;
-	c->blk.size = size;
-	return p == PREALLOC_OFF ? blk_zero(&c->blk, old, MIN(size, below) - old, 0, err) : 0;
+	return size > below ? blk_resize(c->layer[0], size, p, err) : 0;
 }
 
 static int chain_resize_op(struct blk *blk, uint64_t size, enum blk_prealloc p, struct err *err)

@@ -146,7 +146,7 @@ int qcow2_resize(struct blk *blk, uint64_t size, enum blk_prealloc p, struct err
 		return err_set(err, ENOTSUP, "Can't resize a v2 image which has snapshots");
 	if ((p & PREALLOC_ZERO) && q->h.version < 3)
 		return err_set(err, ENOTSUP,
-			       "qcow2 version 2 has no zero clusters over a backing file");
+			       "Failed to zero out new clusters: Operation not supported");
 	if (qcow2_l1_needed(&q->h, size) > QCOW2_L1_MAX / 8 || size > INT64_MAX)
 		return err_set(err, EFBIG, "Failed to grow the L1 table: %s", strerror(EFBIG));
 	pthread_mutex_lock(&q->lock);

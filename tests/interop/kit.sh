@@ -8,6 +8,9 @@
 #	noise FILE SIZE            a file with text, random bytes, zeros and holes
 #	one_folder                 the folders ours and peer are one, so that both name the
 #	                           same files
+#	layer NAME FORMAT OPTIONS SIZE N [BELOW]
+#	                           the peer makes an image, over BELOW, whose name's extension
+#	                           is its format: some of everything, other clusters for each N
 #	both_ways NAME RAW ARG...  after that: ours/RAW is converted to qcow2 with ARG, by us
 #	                           and by the peer. What we write is sound to the peer, and
 #	                           the same disk to the peer and to reader.py. What the peer
@@ -16,6 +19,23 @@
 
 img() { peer create -q -f qcow2 "$@" || fail "create $*"; }
 io() { qemu-io "$@" >/dev/null 2>&1 || fail "qemu-io $*"; }
+layer() {
+	local name=$1 fmt=$2 o=$3 size n=$5 below=() k
+	size=$(numfmt --from=iec "${4^^}")
+	[ -z "${6:-}" ] || below=(-b "$6" -F "${6##*.}")
+	rm -f "$name"
+	if [ "$fmt" = raw ]; then
+		truncate -s "$size" "$name"
+	else
+		peer create -q -f "$fmt" ${o:+-o "$o"} "${below[@]}" "$name" "$size" || fail "create $name"
+	fi
+	[ "$size" -ge 400000 ] || return 0
+	k=$((size / 512 - 600))
+	io -f "$fmt" -c "write -P $n 0 70k" -c "write -P 9 128k 64k" \
+		-c "write -P $n $((n * 30 + 200))k 20k" -c "write -P 0 192k 4k" \
+		-c "write -z $((n * 16 + 64))k 40k" -c "write -P $((n + 50)) $((k / n * 512)) 9k" "$name"
+}
+
 reader() { python3 "$TOP/tests/interop/reader.py" "$@"; }
 
 # One interpreter for the whole test: starting it takes longer than the reading.
