@@ -39,11 +39,12 @@ shells := bash zsh fish
 lib_obj := $(lib_src:%.c=$(BUILD)/%.o)
 cmd_obj := $(cmd_src:%.c=$(BUILD)/%.o)
 test_bin := $(test_src:%.c=$(BUILD)/%)
+cli_bin := $(BUILD)/tests/cli/nomem $(BUILD)/tests/cli/suicide
 fuzz_bin := $(fuzz_src:%.c=$(BUILD)/%)
 pages := $(page_src:%.in=$(BUILD)/%)
 completions := $(shells:%=$(BUILD)/completion/%)
 kit_obj := $(test_kit:%.c=$(BUILD)/%.o)
-obj := $(lib_obj) $(cmd_obj) $(kit_obj) $(BUILD)/cmd/main.o $(BUILD)/tests/cli/nomem.o $(test_bin:=.o) $(fuzz_bin:=.o)
+obj := $(lib_obj) $(cmd_obj) $(kit_obj) $(BUILD)/cmd/main.o $(cli_bin:=.o) $(test_bin:=.o) $(fuzz_bin:=.o)
 
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wundef \
 	-Wpointer-arith -Wwrite-strings -Wformat=2 -Wno-unused-parameter \
@@ -122,6 +123,13 @@ $(BUILD)/tests/cli/nomem: $(BUILD)/tests/cli/nomem.o $(BUILD)/cmd/main.o $(BUILD
 	$(call say,LD $@)
 	$(Q)$(CC) $(all_cflags) $(all_ldflags) $(wrapped:%=-Wl,--wrap=%) -o $@ $^ $(LIBS)
 
+# The program that a kill -9 ends before any of its calls that change a file.
+changing := pwrite64 ftruncate64 fallocate64 posix_fallocate64 copy_file_range fdatasync fsync
+$(BUILD)/tests/cli/suicide: $(BUILD)/tests/cli/suicide.o $(BUILD)/cmd/main.o $(BUILD)/libcmd.a \
+		$(BUILD)/libplatter.a
+	$(call say,LD $@)
+	$(Q)$(CC) $(all_cflags) $(all_ldflags) $(changing:%=-Wl,--wrap=%) -o $@ $^ $(LIBS)
+
 # Manual pages and completion scripts: what the option tables know comes from them.
 $(BUILD)/man/platter.1: man/platter.1.in $(BUILD)/platter
 	@mkdir -p $(@D)
@@ -142,7 +150,7 @@ docs: $(pages) $(completions) ## manual pages and completion scripts, in build/
 # Tests. `make check T=tests/cli/info.t` runs one; a unit is T=build/tests/lib/test_pool.
 T ?= $(test_bin) $(sh_tests)
 
-check: $(BUILD)/platter $(test_bin) $(BUILD)/tests/cli/nomem ## units, then the shell tests, in parallel
+check: $(BUILD)/platter $(test_bin) $(cli_bin) ## units, then the shell tests, in parallel
 	$(Q)BUILD=$(BUILD) JOBS=$(JOBS) V=$(V) tests/run $(T)
 
 san_flags = CFLAGS="-O1 -g -fno-omit-frame-pointer -fsanitize=$(1)" LDFLAGS="-fsanitize=$(1)"
