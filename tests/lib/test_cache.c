@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -211,6 +212,86 @@ static void test_held_stays_dirty(void **state)
 	teardown(c);
 }
 
+/* Only what has changed is written, in units. */
+static void test_parts(void **state)
+{
+	struct cache *c = setup(4);
+	struct err err;
+	uint8_t *p;
+
+	cache_write_unit(c, SIZE / 8);
+	p = cache_get(c, 5 * SIZE, &err);
+	memset(file.data + 5 * SIZE, 0x77, SIZE); /* to see what is written over */
+	p[SIZE / 2] = 1;
+	cache_dirty_part(c, p, SIZE / 2, 1);
+	cache_put(c, p);
+	assert_int_equal(cache_flush(c, &err), 0);
+	assert_int_equal(file.data[5 * SIZE + SIZE / 2 - 1], 0x77);
+	assert_int_equal(file.data[5 * SIZE + SIZE / 2], 1);
+	assert_int_equal(file.data[5 * SIZE + SIZE / 2 + SIZE / 8 - 1], 5);
+	assert_int_equal(file.data[5 * SIZE + SIZE / 2 + SIZE / 8], 0x77);
+	/* two changes, and what is between them */
+	memset(file.data + 5 * SIZE, 0x77, SIZE);
+	p = cache_get(c, 5 * SIZE, &err);
+	cache_dirty_part(c, p, SIZE - 1, 1);
+	cache_dirty_part(c, p, SIZE / 8, 1);
+	cache_put(c, p);
+	assert_int_equal(cache_flush(c, &err), 0);
+	assert_int_equal(file.data[5 * SIZE + SIZE / 8 - 1], 0x77);
+	assert_int_equal(file.data[5 * SIZE + SIZE / 8], 5);
+	assert_int_equal(file.data[6 * SIZE - 1], 5);
+	/* all of it after all */
+	memset(file.data + 5 * SIZE, 0x77, SIZE);
+	p = cache_get(c, 5 * SIZE, &err);
+	cache_dirty_part(c, p, 3, 1);
+	cache_dirty(c, p);
+	cache_dirty_part(c, p, 3, 1);
+	cache_put(c, p);
+	assert_int_equal(cache_flush(c, &err), 0);
+	assert_int_equal(file.data[5 * SIZE], 5);
+	assert_int_equal(file.data[6 * SIZE - 1], 5);
+	teardown(c);
+}
+
+static void test_clean(void **state)
+{
+	struct cache *c = setup(4);
+
+	cache_clean_every(c, 1);
+	touch(c, 1, -1);
+	touch(c, 2, 22);
+	touch(c, 3, -1);
+	usleep(1100000);
+	touch(c, 1, -1);
+	usleep(1100000);
+	file.log[0] = 0;
+	touch(c, 1, -1);
+	touch(c, 2, 22);
+	touch(c, 3, -1);
+	check_log("r3 "); /* was not used; what is dirty stays */
+	teardown(c);
+}
+
+static int may_write(void *arg, uint64_t off, size_t n, struct err *err)
+{
+	return off <= 5 * SIZE && off + n > 5 * SIZE ? err_set(err, EIO, "not there") : 0;
+}
+
+static void test_guard(void **state)
+{
+	struct cache *c = setup(4);
+	struct err err;
+
+	cache_guard(c, may_write, NULL);
+	touch(c, 3, 33);
+	touch(c, 5, 55);
+	assert_int_equal(cache_flush(c, &err), -1);
+	assert_string_equal(err.text, "not there");
+	assert_int_equal(file.data[3 * SIZE], 33);
+	assert_int_equal(file.data[5 * SIZE], 5);
+	teardown(c);
+}
+
 static void test_new_and_forget(void **state)
 {
 	struct cache *c = setup(4);
@@ -358,6 +439,7 @@ static void test_model(void **state)
 	struct err err;
 
 	memcpy(model, file.data, FILE_MAX);
+	cache_write_unit(c, SIZE / 8);
 	for (int i = 0; i < 20000; i++) {
 		unsigned piece, at;
 		uint8_t *p;
@@ -369,7 +451,10 @@ static void test_model(void **state)
 		assert_int_equal(p[at], model[piece * SIZE + at]);
 		if (seed >> 31) {
 			p[at] = model[piece * SIZE + at] = seed >> 24;
-			cache_dirty(c, p);
+			if (seed >> 20 & 1)
+				cache_dirty_part(c, p, at, 1);
+			else
+				cache_dirty(c, p);
 		}
 		cache_put(c, p);
 		if ((seed >> 12) % 512 == 0)
@@ -389,6 +474,9 @@ int main(void)
 		cmocka_unit_test(test_write_back),
 		cmocka_unit_test(test_flush),
 		cmocka_unit_test(test_held_stays_dirty),
+		cmocka_unit_test(test_parts),
+		cmocka_unit_test(test_clean),
+		cmocka_unit_test(test_guard),
 		cmocka_unit_test(test_new_and_forget),
 		cmocka_unit_test(test_order),
 		cmocka_unit_test(test_data_elsewhere),

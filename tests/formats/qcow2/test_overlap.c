@@ -11,7 +11,7 @@
 #include "tests/formats/qcow2/craft.h"
 
 /* What else is in the image, behind craft.h's. */
-enum { SNAPS = END, OLD_L1, OLD_L2, DIR, FREE };
+enum { SNAPS = END, OLD_L1, OLD_L2, DIR, BITMAP, FREE };
 
 static const struct kind {
 	const char *flag, *name;
@@ -26,6 +26,7 @@ static const struct kind {
 	{"snapshot-table", "snapshot table", SNAPS, 1},
 	{"inactive-l1", "inactive L1 table", OLD_L1, 2},
 	{"inactive-l2", "inactive L2 table", OLD_L2, 3},
+	{"bitmap-directory", "bitmap directory", DIR, 1},
 };
 
 static const char *const templates[] = {"none", "constant", "cached", "all"};
@@ -67,6 +68,32 @@ static void craft(void)
 	img.size = FREE;
 	for (unsigned i = END; i < FREE; i++)
 		set_ref(i, 1);
+}
+
+/* One empty bitmap. */
+static void add_bitmap(void)
+{
+	uint8_t *ext = img.p + 104, *entry = img.p + at(DIR);
+
+	put_be64(img.p + 88, QCOW2_AUTOCLEAR_BITMAPS);
+	put_be32(ext, QCOW2_EXT_BITMAPS);
+	put_be32(ext + 4, 24);
+	put_be32(ext + 8, 1);
+	put_be64(ext + 16, 32);
+	put_be64(ext + 24, at(DIR));
+	put_be64(entry, at(BITMAP));
+	put_be32(entry + 8, 1);
+	entry[16] = 1;
+	entry[17] = 16;
+	put_be16(entry + 18, 1);
+	entry[24] = 'b';
+}
+
+static void craft_for(const struct kind *k)
+{
+	craft();
+	if (k->cl == DIR)
+		add_bitmap();
 }
 
 static struct opts *parse(const char *text)
@@ -168,7 +195,7 @@ static void expect_no_hit(uint64_t guest)
 
 static void new_data(const struct kind *k, const char *options, bool hit)
 {
-	craft();
+	craft_for(k);
 	set_ref(k->cl, 0);
 	open_as(options, IMAGE_WRITE);
 	if (hit || k->cl == 0) /* cluster 0 is never given away */
@@ -181,7 +208,7 @@ static void data_in_place(const struct kind *k, const char *options, bool hit)
 {
 	if (k->cl == 0)
 		return; /* an entry cannot name it */
-	craft();
+	craft_for(k);
 	set_l2(0, at(k->cl) | COPIED);
 	open_as(options, IMAGE_WRITE);
 	if (hit)
@@ -229,7 +256,7 @@ static void test_new_table(void **state)
 	const uint64_t far = 1 << 29; /* behind the second L1 entry */
 
 	for (size_t i = 1; i < ARRAY_LEN(kinds); i++) {
-		craft();
+		craft_for(&kinds[i]);
 		set_ref(kinds[i].cl, 0);
 		open_as("overlap-check=all", IMAGE_WRITE);
 		expect_hit(far, kinds[i].name);
@@ -248,8 +275,8 @@ static void test_tables_in_the_wrong_place(void **state)
 	for (size_t i = 1; i < ARRAY_LEN(kinds); i++) {
 		bool block = kinds[i].cl == BLOCK;
 
-		if (kinds[i].cl == L2)
-			continue;
+		if (kinds[i].cl == L2 || kinds[i].cl == DIR)
+			continue; /* that is written before */
 		craft();
 		put(L1, 0, at(kinds[i].cl) | COPIED);
 		open_as("overlap-check=all", IMAGE_WRITE);
