@@ -301,7 +301,7 @@ static int tell_block(struct checker *k, uint8_t *block, uint64_t first, uint64_
 			disk = count;
 		}
 		/* so that what is repaired costs no memory */
-		if (count == 0 || disk == count || k->preview)
+		if (count == 0 || disk == count || k->preview || k->mute)
 			continue;
 		at = map_at(&k->disk, cl, NULL);
 		if (!at)
