@@ -71,7 +71,9 @@ void check_fault(struct checker *k, bool fix, const char *kind, const uint64_t *
 	char text[400];
 	va_list ap;
 
-	if (!k->mute) {
+	if (!k->mute)
+		*(fix ? &k->c->errors_fixed : &k->c->errors) += 1;
+	if (check_heard(k)) {
 		va_start(ap, fmt);
 		vsnprintf(text, sizeof(text), fmt, ap);
 		va_end(ap);
@@ -79,7 +81,6 @@ void check_fault(struct checker *k, bool fix, const char *kind, const uint64_t *
 			check_say(k, "Repairing %s", text + 2 * (text[0] == ':'));
 		else
 			check_say(k, "ERROR%s%s", text[0] == ':' ? "" : " ", text);
-		*(fix ? &k->c->errors_fixed : &k->c->errors) += 1;
 	}
 	check_problem(k, kind, host, fix);
 }

@@ -6,7 +6,6 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -258,19 +257,18 @@ static bool tell(struct checker *k, uint64_t cl, uint64_t disk, uint64_t count)
 {
 	bool leak = disk > count, fix = k->refs & (leak ? CHECK_FIX_LEAKS : CHECK_FIX_ERRORS);
 	uint64_t off = cl << k->bits;
-	char text[80];
 
 	if (k->preview && !leak && disk == 0)
 		k->rebuild = true;
-	snprintf(text, sizeof(text),
-		 "cluster %" PRIu64 " refcount=%" PRIu64 " reference=%" PRIu64, cl, disk,
-		 count);
 	if (!leak) {
-		check_fault(k, fix, "refcount", &off, "%s", text);
+		check_fault(k, fix, "refcount", &off,
+			    "cluster %" PRIu64 " refcount=%" PRIu64 " reference=%" PRIu64, cl,
+			    disk, count);
 		return fix && !k->mute;
 	}
 	if (!k->mute) {
-		check_say(k, "%s %s", fix ? "Repairing" : "Leaked", text);
+		check_say(k, "%s cluster %" PRIu64 " refcount=%" PRIu64 " reference=%" PRIu64,
+			  fix ? "Repairing" : "Leaked", cl, disk, count);
 		*(fix ? &k->c->leaks_fixed : &k->c->leaks) += 1;
 	}
 	check_problem(k, "leak", &off, fix);
