@@ -223,6 +223,17 @@ static int clear_bits(struct checker *k, bool counts_true, struct err *err)
 	return settle(k, err) < 0 || qcow2_header_update(k->q, err) < 0 ? -1 : settle(k, err);
 }
 
+/* Bitmaps that nobody may trust any more, and whose clusters were just freed as leaks, are not
+ * named any longer: qcow2_bitmaps_load(). */
+static int forget_bitmaps(struct checker *k, struct err *err)
+{
+	struct qcow2 *q = k->q;
+
+	if (k->blind || !q->image.warning || q->extra.has_bitmaps)
+		return 0;
+	return qcow2_header_rewrite(q, err);
+}
+
 static int repair_all(struct checker *k, struct err *err)
 {
 	struct check *c = k->c, before;
@@ -256,6 +267,8 @@ static int repair_all(struct checker *k, struct err *err)
 	if (fix_copied(k, err) < 0)
 		return -1;
 	if (k->snap_changed && !k->blind && repair_snapshots(k, err) < 0)
+		return -1;
+	if (forget_bitmaps(k, err) < 0)
 		return -1;
 	return clear_bits(k, counts_true, err);
 }
