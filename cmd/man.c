@@ -45,6 +45,12 @@ static int fill_in(const char *line, const struct command *about)
 			opt_mdoc_keys(stdout, f->create_opts);
 		return 0;
 	}
+	f = strncmp(line, "OPEN ", 5) == 0 ? catalog_format(line + 5) : NULL;
+	if (f) {
+		if (f->open_opts)
+			opt_mdoc_keys(stdout, f->open_opts);
+		return 0;
+	}
 	cmd_error("man: nothing to put for '.\\\" %s'", line);
 	return 1;
 }
@@ -62,7 +68,7 @@ static int fill(const struct command *about)
 
 		if (strncmp(line, mark, sizeof(mark) - 1) == 0 &&
 		    (strncmp(word, "OPTIONS\n", 8) == 0 || strncmp(word, "KEYS ", 5) == 0 ||
-		     strncmp(word, "COMMANDS\n", 9) == 0)) {
+		     strncmp(word, "OPEN ", 5) == 0 || strncmp(word, "COMMANDS\n", 9) == 0)) {
 			line[n - 1] = '\0';
 			rc = fill_in(word, about);
 		} else {
