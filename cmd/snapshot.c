@@ -182,10 +182,9 @@ static int apply(const struct subject *s, const char *name)
 			  name);
 		return 1;
 	}
-	if (snapname_either(s->info.snapshot, s->info.nsnapshot, name, &i)) {
-		err_set(&err, ENOENT, "the image has no snapshot of this ID or name");
-		return cannot_apply(name, &err);
-	}
+	/* a place past the end: the image may have another reason why not, as with the peer */
+	if (snapname_either(s->info.snapshot, s->info.nsnapshot, name, &i))
+		i = s->info.nsnapshot;
 	return s->ops->apply(s->image, i, &err) ? cannot_apply(name, &err) : 0;
 }
 

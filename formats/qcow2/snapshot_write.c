@@ -97,11 +97,6 @@ static int check_image(const struct qcow2 *q, struct err *err)
 	return 0;
 }
 
-static int begin(struct qcow2 *q, struct err *err)
-{
-	return check_image(q, err) || qcow2_start(q, err) ? -1 : 0;
-}
-
 static int end(struct qcow2 *q, struct swap *s, uint8_t *list, int rc)
 {
 	if (rc == 0)
@@ -197,7 +192,7 @@ int qcow2_snapshot_create(struct image *image, const struct snapshot_info *info,
 
 	pthread_mutex_lock(&q->lock);
 	s = swap_of(q, SWAP_CREATE);
-	rc = begin(q, err) || new_entry(q, info, &new, err) ||
+	rc = check_image(q, err) || qcow2_start(q, err) || new_entry(q, info, &new, err) ||
 			     create_held(q, &s, &new, &list, err)
 		     ? -1
 		     : 0;
@@ -208,9 +203,13 @@ int qcow2_snapshot_create(struct image *image, const struct snapshot_info *info,
 
 /* ---- apply and remove ------------------------------------------------------------- */
 
-static int check_index(const struct qcow2 *q, size_t i, struct err *err)
+static int begin_with(struct qcow2 *q, size_t i, struct err *err)
 {
-	return i < q->nsnapshot ? 0 : err_set(err, ENOENT, "There is no such snapshot");
+	if (check_image(q, err))
+		return -1;
+	if (i >= q->nsnapshot)
+		return err_set(err, ENOENT, "The image has no such snapshot");
+	return qcow2_start(q, err);
 }
 
 /* The disk only: what the snapshot has of a machine's memory stays with it alone. */
@@ -243,7 +242,7 @@ int qcow2_snapshot_apply(struct image *image, size_t i, struct err *err)
 	if (q->extra.has_bitmaps && q->extra.nb_bitmaps &&
 	    (q->h.autoclear & QCOW2_AUTOCLEAR_BITMAPS))
 		err_set(err, EBUSY, "Device has active dirty bitmaps");
-	else if (begin(q, err) == 0 && check_index(q, i, err) == 0 &&
+	else if (begin_with(q, i, err) == 0 &&
 		 qcow2_snapshot_l1(q, &q->snapshot[i], &l1, &n, err) == 0)
 		rc = apply_held(q, &s, i, l1, n, &list, err);
 	free(l1);
@@ -289,7 +288,7 @@ int qcow2_snapshot_remove(struct image *image, size_t i, struct err *err)
 
 	pthread_mutex_lock(&q->lock);
 	s = swap_of(q, SWAP_REMOVE);
-	if (begin(q, err) == 0 && check_index(q, i, err) == 0 &&
+	if (begin_with(q, i, err) == 0 &&
 	    qcow2_snapshot_l1(q, &q->snapshot[i], &l1, &n, err) == 0)
 		rc = remove_held(q, &s, i, l1, &list, err);
 	free(l1);

@@ -8,6 +8,8 @@
 #include "lib/bytes.h"
 #include "lib/mem.h"
 
+#define AREA_UNIT 4096u /* of what is written: the rest of a cluster is read by nobody */
+
 int64_t swap_change(const struct swap *s, const struct swap_table *t)
 {
 	switch (s->kind) {
@@ -99,11 +101,11 @@ static int make_refs(struct swap *s, struct err *err)
 
 /* ---- the other tables ------------------------------------------------------------- */
 
-/* Whole clusters, the rest of the last one zeros. */
 static int write_area(struct swap *s, const struct swap_area *a, const void *bytes, size_t n,
 		      struct err *err)
 {
-	size_t len = (size_t)a->clusters << s->q->h.cluster_bits;
+	size_t room = (size_t)a->clusters << s->q->h.cluster_bits;
+	size_t len = MIN(round_up(n, AREA_UNIT), room);
 	AUTO_FREE uint8_t *buf = mem_alloc(len);
 
 	if (a->clusters == 0)
