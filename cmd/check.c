@@ -31,7 +31,8 @@ static const struct opt check_opts[] = {
 static void report_line(void *arg, const char *line)
 {
 	/* with the peer that is no line of the report, but a message of its own */
-	bool message = strncmp(line, "ERROR failed to read", 20) == 0;
+	bool message = strncmp(line, "ERROR failed to read", 20) == 0 ||
+		       strncmp(line, "ERROR snapshot table too", 24) == 0;
 
 	fflush(stdout);
 	fprintf(stderr, "%s%s%s\n", message ? cmd_name : "", message ? ": " : "", line);

@@ -123,6 +123,25 @@ static int extra_too_large(struct checker *k, uint32_t i, uint32_t extra, struct
 	return err_set(err, EFBIG, "%s", strerror(EFBIG));
 }
 
+static int too_many(struct checker *k, struct err *err)
+{
+	uint32_t n = k->q->overhanging;
+
+	if (k->fix & CHECK_FIX_ERRORS) {
+		check_say(k, "Discarding %" PRIu32 " overhanging snapshots", n);
+		k->c->errors_fixed += n;
+		check_problem(k, "snapshot", NULL, true);
+		k->snap_changed = true;
+		return 0;
+	}
+	check_say(k, "ERROR snapshot table too large");
+	check_say(k,
+		  "You can force-remove all %" PRIu32
+		  " overhanging snapshots with qemu-img check -r all",
+		  n);
+	return err_set(err, EFBIG, "%s", strerror(EFBIG));
+}
+
 /* Past the peer's limit; the entries from i on go. */
 static int table_too_large(struct checker *k, uint32_t i, struct err *err)
 {
@@ -166,7 +185,9 @@ static int read_table(struct checker *k, struct err *err)
 	uint64_t at = h->snapshots_off, good = at;
 	bool fix = k->fix & CHECK_FIX_ERRORS;
 
-	/* at most 65536: header.c */
+	if (k->q->overhanging && too_many(k, err) < 0)
+		return -1;
+	/* at most 65536: header.c, open.c */
 	k->snap = calloc(h->nb_snapshots, sizeof(*k->snap));
 	if (!k->snap)
 		return err_nomem(err, h->nb_snapshots * sizeof(*k->snap), "snapshots");

@@ -113,6 +113,7 @@ struct checker {
 	bool mute;	/* tell of problems, but neither say nor count anything */
 	bool deaf;	/* the other way: this pass tells of no problems */
 	bool again;	/* the snapshot table was told of before */
+	bool leaked;	/* repair itself left leaks behind */
 	bool blind;	/* some table could not be read: what it refers to is not known */
 	bool rebuild;	/* the reference counts have to be made anew */
 	bool has_guest; /* of which guest cluster is the talk */

@@ -48,6 +48,11 @@ static int check_purpose(struct qcow2 *q, struct err *err)
 
 	if (qcow2_features_check(h, &q->extra, err))
 		return -1;
+	if ((q->flags & IMAGE_CHECK) && h->nb_snapshots > QCOW2_SNAPSHOTS_MAX) {
+		/* an error like others; nobody reads more than those */
+		q->overhanging = h->nb_snapshots - QCOW2_SNAPSHOTS_MAX;
+		q->h.nb_snapshots = QCOW2_SNAPSHOTS_MAX;
+	}
 	if (qcow2_header_check(h, lenient ? UINT64_MAX : q->file_size, err))
 		return -1;
 	if (h->reftable_cl == 0 && !(q->flags & IMAGE_CHECK))

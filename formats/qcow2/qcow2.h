@@ -215,6 +215,7 @@ struct qcow2 {
 
 	struct qcow2_snapshot *snapshot; /* read at open, but for check */
 	uint32_t nsnapshot;
+	uint32_t overhanging; /* for check: more than the most that are allowed; not in h */
 	uint64_t snapshot_table_len; /* bytes, without the padding of the last entry */
 
 	struct qcow2_bitmap *bitmap; /* read at open */

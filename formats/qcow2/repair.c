@@ -248,6 +248,9 @@ static int repair_all(struct checker *k, struct err *err)
 		return -1;
 	k->preview = false;
 	if (k->blind) {
+		check_say(
+			k,
+			"Nothing is freed or moved while there are tables that cannot be read");
 		k->mute = true;
 		return check_refcounts(k, err);
 	}
@@ -275,6 +278,7 @@ static int repair_all(struct checker *k, struct err *err)
 
 int qcow2_repair(struct qcow2 *q, struct check *c, struct err *err)
 {
+	struct check quiet = {.fix = CHECK_FIX_LEAKS};
 	struct checker k;
 	int rc;
 
@@ -286,5 +290,5 @@ int qcow2_repair(struct qcow2 *q, struct check *c, struct err *err)
 		rc = repair_all(&k, err);
 	c->image_end = (k.end_cl + 1) << k.bits;
 	checker_free(&k);
-	return rc;
+	return rc == 0 && k.leaked ? qcow2_repair(q, &quiet, err) : rc;
 }

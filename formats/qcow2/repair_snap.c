@@ -135,6 +135,7 @@ static int move_table(struct checker *k, uint64_t cl, struct err *err)
 		q->h = old;
 		return -1;
 	}
+	q->overhanging = 0;
 	return 0;
 }
 
@@ -158,8 +159,11 @@ int repair_snapshots(struct checker *k, struct err *err)
 			return -1;
 	}
 	/* no room among the counts: new ones, with the table in them */
-	if (!done && repair_rebuild(k, err) < 0)
-		return -1;
+	if (!done) {
+		if (repair_rebuild(k, err) < 0)
+			return -1;
+		k->leaked = true;
+	}
 	if (move_table(k, cl, err) < 0)
 		return -1;
 	if (check_outside(k, old, old_len)) {

@@ -173,7 +173,9 @@ bad 'snapshots: extra data too large' 'q.w32(q.snaps()[1] + 36, 1500)'
 is "$(peer snapshot -l ours/t)" "$(peer snapshot -l peer/t)" 'the same snapshots'
 bad 'snapshots: extra data too small' 'q.w32(q.snaps()[1] + 36, 8)'
 is "$(peer snapshot -l ours/t)" "$(peer snapshot -l peer/t)" 'the same snapshots'
+bad 'snapshots: too many' 'q.w32(60, 70000)'
 r=leaks
+bad 'snapshots: too many' 'q.w32(60, 70000)'
 bad 'snapshots: extra data too large' 'q.w32(q.snaps()[1] + 36, 1500)'
 bad 'snapshots: extra data too small' 'q.w32(q.snaps()[1] + 36, 8)'
 r=all

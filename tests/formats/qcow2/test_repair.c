@@ -8,6 +8,7 @@
 #include <errno.h>
 
 #include "lib/chain.h"
+#include "lib/filter/fault.h"
 #include "lib/filter/log.h"
 #include "lib/mem.h"
 
@@ -248,6 +249,45 @@ static void test_bits(void **state)
 	blk_close(file, &err);
 }
 
+/* A snapshot whose entry lacks the extra data of version 3. */
+static void add_snapshot(void)
+{
+	unsigned l1 = img.size++, table = img.size++;
+	uint8_t *e = img.p + at(table);
+
+	set_ref(l1, 1);
+	set_ref(table, 1);
+	set_ref(L2, 2);
+	put(L1, 0, at(L2));
+	put(l1, 0, at(L2));
+	for (unsigned i = 0, cl = DATA; i < GUEST; i++) {
+		if (i == 1)
+			continue;
+		set_l2(i, at(cl)); /* in make_full's order */
+		set_ref(cl++, 2);
+	}
+	put_be64(e, at(l1));
+	put_be32(e + 8, 1);
+	put_be16(e + 12, 1);
+	put_be16(e + 14, 1);
+	memcpy(e + 40, "1a", 2);
+	put_be32(img.p + 60, 1);
+	put_be64(img.p + 64, at(table));
+}
+
+/* The snapshot table has to move, and the refcount block has no entry for a new place. */
+static void test_no_room(void **state)
+{
+	make_full(9, 6, 0);
+	put_be64(img.p + 24, 64 * (uint64_t)img.cl);
+	add_snapshot();
+	for (unsigned i = GUEST; img.size < 64; i++) {
+		set_l2(i, at(img.size));
+		set_ref(img.size++, 2);
+	}
+	repaired(ALL, 1, 0, "Repairing snapshot table entry 0 is incomplete\n");
+}
+
 /* ---- random damage ----------------------------------------------------------------- */
 
 static void damage(void)
@@ -397,11 +437,54 @@ static void crash_everywhere(unsigned fix)
 	blk_close(file, &err);
 }
 
-static void test_crash(void **state)
+/* ---- errors of the file ------------------------------------------------------------ */
+
+/* The n-th read, write or flush fails: no data is lost by it, and another repair is all that
+ * is needed. False: there were not so many. */
+static bool fail_once(unsigned fix, unsigned ops, uint64_t n, bool lasting)
 {
-	for (unsigned i = 0; i < 12; i++) {
-		make_full(i % 2 ? 9 : 12, 4, i < 8 ? 3 : 1);
-		switch (i % 6) {
+	struct fault plan = {.ops = ops, .nth = n, .lasting = lasting, .error = EIO};
+	struct blk *file = mem(), *through;
+	int before[GUEST], view[GUEST];
+	struct err err;
+	bool open = look(file, before);
+
+	through = fault_open(&plan, file, &err);
+	assert_non_null(through);
+	/* what cannot be read may be told of and nothing else; what cannot be written stops it
+	 */
+	if (run(through, fix) && plan.fired && ops != FAULT_READ)
+		assert_int_equal(res.rc, -1);
+	blk_close(through, &err);
+	assert_true(look(file, view) || !open);
+	for (unsigned i = 0; open && i < GUEST; i++)
+		assert_true(before[i] < 0x80 || before[i] == view[i]);
+	assert_true(run(file, MEND));
+	assert_int_equal(res.rc, 0);
+	expect_clean(file);
+	if (open)
+		assert_true(look(file, view));
+	for (unsigned i = 0; open && i < GUEST; i++)
+		assert_true(before[i] < 0x80 || before[i] == view[i]);
+	blk_close(file, &err);
+	return plan.fired > 0;
+}
+
+static void fail_everywhere(unsigned fix)
+{
+	static const unsigned ops[] = {FAULT_READ, FAULT_WRITE, FAULT_FLUSH};
+
+	for (unsigned i = 0; i < ARRAY_LEN(ops); i++)
+		for (unsigned lasting = 0; lasting < 2; lasting++)
+			for (uint64_t n = 1; fail_once(fix, ops[i], n, lasting); n++)
+				;
+}
+
+static void each_damage(void (*fn)(unsigned fix))
+{
+	for (unsigned i = 0; i < 14; i++) {
+		make_full(i < 7 ? 9 : 12, 4, i % 2 ? 3 : 1);
+		switch (i % 7) {
 		case 0:
 			set_ref(DATA, 0);
 			set_ref(DATA + 1, 2);
@@ -425,9 +508,22 @@ static void test_crash(void **state)
 		case 5:
 			put_be64(img.p + 48, at(MAX - 1));
 			break;
+		case 6:
+			add_snapshot();
+			break;
 		}
-		crash_everywhere(MEND);
+		fn(MEND);
 	}
+}
+
+static void test_crash(void **state)
+{
+	each_damage(crash_everywhere);
+}
+
+static void test_fail(void **state)
+{
+	each_damage(fail_everywhere);
 }
 
 int main(void)
@@ -435,8 +531,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_counts), cmocka_unit_test(test_rebuild),
 		cmocka_unit_test(test_refuse), cmocka_unit_test(test_entries),
-		cmocka_unit_test(test_bits),   cmocka_unit_test(test_random),
-		cmocka_unit_test(test_crash),
+		cmocka_unit_test(test_bits),   cmocka_unit_test(test_no_room),
+		cmocka_unit_test(test_random), cmocka_unit_test(test_crash),
+		cmocka_unit_test(test_fail),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
