@@ -219,6 +219,14 @@ class Data:
     def make_scattered_1t_snap_qcow2(self, path):
         self.with_snapshot("scattered-1t.qcow2", path)
 
+    def make_bitmaps_qcow2(self, path):
+        """Two bitmaps of 64 MiB."""
+        self.img("create", "-q", "-f", "qcow2", path, str(256 * GIB // self.scale))
+        for name in ("from", "to"):
+            self.img("bitmap", "--add", "-g", "512", path, name)
+        meta.fill_bitmaps(path)
+        self.img("check", path)
+
     def make_small_qcow2(self, path):
         self.img("create", "-q", "-f", "qcow2", path, "1G")
 

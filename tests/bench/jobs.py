@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 
+import meta
 from data import Wrong, differ_at
 
 
@@ -165,6 +166,25 @@ class Snapshot(Job):
             raise Wrong(f"snapshots {ids[0]} and not {ids[1]}")
 
 
+class Merge(Job):
+    """bitmap --merge: each run gets a fresh copy of the source."""
+
+    needs = ("bitmaps.qcow2",)
+
+    def prepare(self, bench, folder, target):
+        subprocess.run(["cp", os.path.join(folder, self.needs[0]), target], check=True)
+
+    def command(self, bench, folder, target):
+        return ["bitmap", "--merge", "from", target, "to"]
+
+    def check(self, bench, folder, ours, peer, *printed):
+        peer_says(bench, "check", "-f", "qcow2", ours)
+        bits = (meta.bitmap_bits(path, "to") for path in (ours, peer))
+        for i, (a, b) in enumerate(zip(*bits)):
+            if a != b:
+                raise Wrong(f"the bits differ in cluster {i} of the bitmap")
+
+
 class ManyInfos(Job):
     needs = ("small.qcow2",)
 
@@ -236,6 +256,7 @@ jobs += [
     Change("rebase", "rebase of it to an image that is much like the old one", 0.35,
            ["rebase", "-b", "onto.qcow2", "-F", "qcow2"]),
     Change("rebase-none", "rebase of it to no backing file", None, ["rebase", "-b", ""]),
+    Merge("bitmap-merge", "bitmap --merge of two bitmaps of 64 MiB", 0.5),
     ManyInfos("info", "info of a small image, 200 times", 0.7),
     Report("info-full", "info of 4 TiB, all mapped", 0.7, "full.qcow2", ["info", JSON], 10),
     Report("info-34t", "info of 34 TiB, scattered", 0.7, "scattered-34t.qcow2",

@@ -150,3 +150,51 @@ def add_snapshots(path, n):
         f.truncate((end + more) * cluster)
         f.seek(60)
         f.write(struct.pack(">IQ", n, table_off))
+
+
+def bitmaps(f):
+    """The entries of the bitmap directory: name -> (table offset, table entries)."""
+    f.seek(0)
+    head = f.read(65536)
+    at = struct.unpack(">I", head[100:104])[0]
+    while struct.unpack(">I", head[at:at + 4])[0] != 0x23852875:
+        at += 8 + (struct.unpack(">I", head[at + 4:at + 8])[0] + 7) // 8 * 8
+    n, _, _, off = struct.unpack(">IIQQ", head[at + 8:at + 32])
+    found = {}
+    for _ in range(n):
+        f.seek(off)
+        table, entries, _, _, _, name, extra = struct.unpack(">QIIBBHI", f.read(24))
+        found[f.read(extra + name)[extra:].decode()] = (table, entries)
+        off += (24 + extra + name + 7) // 8 * 8
+    return found
+
+
+def fill_bitmaps(path, cluster=65536, seed=1):
+    """Random bits for all bitmaps, behind all that is there; one refcount block is enough."""
+    rnd = random.Random(seed)
+    with open(path, "r+b") as f:
+        f.seek(48)
+        f.seek(struct.unpack(">Q", f.read(8))[0])
+        block = struct.unpack(">Q", f.read(8))[0]
+        first = end = (f.seek(0, 2) + cluster - 1) // cluster
+        for table, entries in bitmaps(f).values():
+            f.seek(end * cluster)
+            for _ in range(entries):
+                f.write(rnd.randbytes(cluster))
+            f.seek(table)
+            f.write(big_endian(cluster * (end + i) for i in range(entries)))
+            end += entries
+        f.seek(block + 2 * first)
+        f.write(struct.pack(">H", 1) * (end - first))
+
+
+def bitmap_bits(path, name, cluster=65536):
+    with open(path, "rb") as f:
+        table, entries = bitmaps(f)[name]
+        f.seek(table)
+        for place in struct.unpack(f">{entries}Q", f.read(8 * entries)):
+            if place > 1:
+                f.seek(place)
+                yield f.read(cluster)
+            else:
+                yield (b"\xff" if place else b"\0") * cluster
