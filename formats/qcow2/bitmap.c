@@ -199,20 +199,28 @@ static bool good_entry(const struct qcow2 *q, uint64_t v)
 	       off % q->cluster_size == 0;
 }
 
+/* As for the peer, what of a table is past the end of the file is zero. Bytes. */
+static uint64_t table_in_file(const struct qcow2 *q, const struct qcow2_bitmap *b)
+{
+	uint64_t size = blk_size(q->image.blk.lower);
+
+	return b->table_off < size ? MIN(b->table_size * UINT64_C(8), size - b->table_off) : 0;
+}
+
 uint64_t *qcow2_bitmap_table(const struct qcow2 *q, const struct qcow2_bitmap *b,
 			     struct err *err)
 {
 	/* bounded by BITMAP_BYTES_MAX, in clusters */
-	size_t len = b->table_size * sizeof(uint64_t);
-	uint64_t *table = mem_alloc(len);
+	uint64_t *table = calloc(b->table_size, sizeof(*table));
+	size_t n = table_in_file(q, b) / 8;
 
 	if (!table) {
-		err_nomem(err, len, "a bitmap's table");
+		err_nomem(err, b->table_size * sizeof(*table), "a bitmap's table");
 		return NULL;
 	}
-	if (blk_pread(q->image.blk.lower, table, len, b->table_off, err))
+	if (blk_pread(q->image.blk.lower, table, n * 8, b->table_off, err))
 		goto fail;
-	for (uint32_t i = 0; i < b->table_size; i++) {
+	for (size_t i = 0; i < n; i++) {
 		table[i] = get_be64(&table[i]);
 		if (!good_entry(q, table[i])) {
 			err_set(err, EINVAL,
@@ -248,6 +256,8 @@ static int set_warning(struct qcow2 *q, struct err *err)
 
 int qcow2_bitmaps_load(struct qcow2 *q, struct err *err)
 {
+	uint64_t total = 0;
+
 	if (q->extra.has_bitmaps && !(q->h.autoclear & QCOW2_AUTOCLEAR_BITMAPS)) {
 		/* whoever writes the header next leaves them out */
 		if (q->flags & IMAGE_WRITE)
@@ -263,6 +273,13 @@ int qcow2_bitmaps_load(struct qcow2 *q, struct err *err)
 		b->broken = b->flags & BITMAP_IN_USE;
 		if (b->broken)
 			continue;
+		/* a place is not in two tables: no more is read than there is */
+		total += table_in_file(q, b);
+		if (total > blk_size(q->image.blk.lower))
+			return err_set(err, EINVAL,
+				       "The tables of bitmaps overlap: with that of "
+				       "'%s' they are longer than the file",
+				       b->name);
 		table = qcow2_bitmap_table(q, b, err);
 		if (!table)
 			return -1;

@@ -2,6 +2,7 @@
 #include "tests/fuzz/qcow2.h"
 
 #include "lib/chain.h"
+#include "lib/dirty.h"
 #include "lib/mem.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
@@ -56,6 +57,22 @@ static void check(const uint8_t *data, size_t n)
 	blk_close(&image->blk, &err);
 }
 
+static void read_bitmaps(struct image *image)
+{
+	const struct bitmap_ops *ops = format_qcow2.bitmap;
+	struct bitmap_info *list;
+	struct dirty *bits;
+	struct err err;
+	size_t n;
+
+	if (ops->list(image, &list, &n, &err))
+		return;
+	for (size_t i = 0; i < n && i < 10; i++)
+		if (ops->read(image, list[i].name, &bits, &err) == 0)
+			dirty_free(bits);
+	free(list);
+}
+
 static void read_and_measure(const uint8_t *data, size_t n)
 {
 	struct image *image = fuzz_open(data, n, 0);
@@ -66,6 +83,7 @@ static void read_and_measure(const uint8_t *data, size_t n)
 
 	if (!image)
 		return;
+	read_bitmaps(image);
 	chain = chain_new(&image->blk, &err);
 	if (!chain)
 		return;
