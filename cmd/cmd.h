@@ -27,8 +27,8 @@ enum {
 extern const struct command *const commands[]; /* NULL-terminated, in help's order */
 
 extern const struct command cmd_create, cmd_convert, cmd_info, cmd_map, cmd_check, cmd_compare,
-	cmd_measure, cmd_snapshot, cmd_bitmap, cmd_resize, cmd_rebase, cmd_commit, cmd_dd,
-	cmd_bench, cmd_help, cmd_completion, cmd_man;
+	cmd_measure, cmd_snapshot, cmd_bitmap, cmd_resize, cmd_amend, cmd_rebase, cmd_commit,
+	cmd_dd, cmd_bench, cmd_help, cmd_completion, cmd_man;
 
 /* How we were called. */
 enum persona { PERSONA_PLATTER, PERSONA_QEMU_IMG };

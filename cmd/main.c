@@ -17,9 +17,10 @@
 #include "lib/pack.h"
 
 const struct command *const commands[] = {
-	&cmd_create,  &cmd_convert,  &cmd_info,	  &cmd_map,	   &cmd_check,	&cmd_compare,
-	&cmd_measure, &cmd_snapshot, &cmd_bitmap, &cmd_resize,	   &cmd_commit, &cmd_rebase,
-	&cmd_dd,      &cmd_bench,    &cmd_help,	  &cmd_completion, &cmd_man,	NULL,
+	&cmd_create,  &cmd_convert,    &cmd_info,     &cmd_map,	   &cmd_check,
+	&cmd_compare, &cmd_measure,    &cmd_snapshot, &cmd_bitmap, &cmd_resize,
+	&cmd_amend,   &cmd_commit,     &cmd_rebase,   &cmd_dd,	   &cmd_bench,
+	&cmd_help,    &cmd_completion, &cmd_man,      NULL,
 };
 
 /* The command at work, for the "Try ..." line; NULL: none yet. */

@@ -174,7 +174,8 @@ struct create {
 /* What amend is asked for. */
 struct amend {
 	const struct opts *opts; /* checked against amend_opts; what is absent stays */
-	bool force;
+	struct blk *disk;	 /* the chain with this image on top: its size is changed there */
+	bool force;		 /* also what loses data: a smaller disk, bitmaps */
 	void (*progress)(void *arg, uint64_t done, uint64_t total); /* or NULL */
 	void *arg;
 };

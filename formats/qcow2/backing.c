@@ -42,8 +42,7 @@ static void swap_names(struct image *image, char **file, char **format)
 	*format = old_format;
 }
 
-/* Version 2 has no zero clusters: see derive() in open.c. */
-static void set_caps(struct qcow2 *q)
+void qcow2_set_caps(struct qcow2 *q)
 {
 	unsigned *caps = &q->image.blk.caps;
 
@@ -72,7 +71,7 @@ int qcow2_set_backing(struct image *image, const char *file, const char *format,
 		if (rc)
 			swap_names(image, &new_file, &new_format);
 		else
-			set_caps(q);
+			qcow2_set_caps(q);
 	}
 	pthread_mutex_unlock(&q->lock);
 	return rc;

@@ -40,6 +40,8 @@ const struct format format_qcow2 = {
 	.measure = qcow2_measure,
 	.snapshot = &snapshot_ops,
 	.bitmap = &qcow2_bitmap_ops,
+	.amend_opts = qcow2_amend_opts,
+	.amend = qcow2_amend,
 	.set_backing = qcow2_set_backing,
 	.make_empty = qcow2_make_empty,
 };

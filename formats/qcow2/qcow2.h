@@ -14,6 +14,7 @@
  *	tuning.c   the options of an open
  *	options.c, create.c, resize.c  new images, more room; prealloc.c, shrink.c
  *	backing.c, empty.c   another backing file; all data dropped
+ *	amend.c, width.c, downgrade.c  other options of an image that is there
  *	info.c, measure.c, check*.c    what format.h asks for
  *
  * Units: bytes; what counts clusters ends in _cl. L1, L2 and refcount table entries are
@@ -473,6 +474,8 @@ int qcow2_zero_held(struct qcow2 *q, uint64_t off, uint64_t end, unsigned flags,
 int qcow2_set_backing(struct image *image, const char *file, const char *format,
 		      struct err *err);
 int qcow2_make_empty(struct image *image, struct err *err);
+/* Another version or backing file: version 2 has no zero clusters, see derive() in open.c. */
+void qcow2_set_caps(struct qcow2 *q);
 /* L1 entry i becomes 0; its L2 table, and all that this refers to, is freed at the next
  * sync. Under the lock. */
 int qcow2_drop_table(struct qcow2 *q, uint64_t i, struct err *err);
@@ -496,6 +499,11 @@ int qcow2_preallocate(struct qcow2 *q, uint64_t off, uint64_t end, enum blk_prea
 		      struct err *err);
 /* To `size`, less than it is; under the lock, after qcow2_start(). */
 int qcow2_shrink(struct qcow2 *q, uint64_t size, struct err *err);
+
+/* ---- amend.c: struct format ------------------------------------------------------- */
+
+extern const struct opt qcow2_amend_opts[];
+int qcow2_amend(struct image *image, const struct amend *a, struct err *err);
 
 /* ---- options.c -------------------------------------------------------------------- */
 
