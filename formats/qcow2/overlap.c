@@ -385,6 +385,10 @@ int qcow2_overlap_check(struct qcow2 *q, unsigned kind, uint64_t off, uint64_t l
 {
 	const char *what;
 
+	if (q->dead)
+		return err_set(err, EIO,
+			       "%s: qcow2: Image is corrupt; it is not written any more",
+			       q->image.blk.name);
 	if (qcow2_overlap_find(q, kind, off, len, &what, err))
 		return -1;
 	if (!what)

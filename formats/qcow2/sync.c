@@ -234,7 +234,7 @@ int qcow2_finish(struct qcow2 *q, struct err *err)
 
 	if (!q->started)
 		return 0;
-	if (qcow2_bitmaps_finish(q, err) || qcow2_sync(q, true, err) ||
+	if (check_alive(q, err) || qcow2_bitmaps_finish(q, err) || qcow2_sync(q, true, err) ||
 	    cache_flush(q->ref_cache, err))
 		return -1;
 	if ((file->caps & BLK_CAN_GROW) && blk_size(file) < q->file_end &&
