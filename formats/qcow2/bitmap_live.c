@@ -24,8 +24,9 @@ void qcow2_bitmaps_track(struct qcow2 *q)
 
 	for (size_t i = 0; i < q->nbitmap && state != QCOW2_TRACK_BEGIN; i++)
 		if (follows(&q->bitmap[i]))
-			state = q->bitmap[i].held && q->bitmap[i].touched ? QCOW2_TRACK_ON
-									  : QCOW2_TRACK_BEGIN;
+			state = q->bitmap[i].held && q->bitmap[i].touched && !q->unsaid
+					? QCOW2_TRACK_ON
+					: QCOW2_TRACK_BEGIN;
 	if (!(q->flags & IMAGE_WRITE) || (q->flags & IMAGE_CHECK))
 		state = QCOW2_TRACK_NONE;
 	__atomic_store_n(&q->tracking, state, __ATOMIC_RELEASE);
@@ -54,7 +55,7 @@ static int rewrite_flags(struct qcow2 *q, struct err *err)
 /* In use from now on: those that follow, or all. */
 static int hold(struct qcow2 *q, bool all, struct err *err)
 {
-	bool more = false;
+	bool more = q->unsaid;
 
 	if (qcow2_start(q, err))
 		return -1;
@@ -71,11 +72,11 @@ static int hold(struct qcow2 *q, bool all, struct err *err)
 		b->held = true;
 		more = true;
 	}
-	/* after a failure they stay held here, whatever the disk says: they are stored */
-	if (more && rewrite_flags(q, err))
-		return -1;
+	/* after a failure they stay held here, whatever the disk says: they are stored, and
+	 * it is said again before the next write */
+	q->unsaid = more && rewrite_flags(q, err);
 	qcow2_bitmaps_track(q);
-	return 0;
+	return q->unsaid ? -1 : 0;
 }
 
 int qcow2_touch(struct blk *blk, uint64_t off, uint64_t len, struct err *err)
@@ -83,6 +84,8 @@ int qcow2_touch(struct blk *blk, uint64_t off, uint64_t len, struct err *err)
 	struct qcow2 *q = qcow2_of(blk);
 	unsigned state = __atomic_load_n(&q->tracking, __ATOMIC_ACQUIRE);
 
+	if (qcow2_lost(q, err))
+		return -1;
 	if (state == QCOW2_TRACK_NONE)
 		return 0;
 	if (state == QCOW2_TRACK_BEGIN) {

@@ -369,7 +369,8 @@ static int switch_dir(struct bitmap_edit *e, uint64_t off, size_t len, struct er
 	q->extra.bitmap_dir_off = off;
 	q->extra.bitmap_dir_size = len;
 	if (point_there(q, err)) {
-		/* what the disk says now is not known: nothing more is allocated */
+		/* what the disk says now is not known: nothing more is written */
+		qcow2_lose(q);
 		q->extra.has_bitmaps = old.has_bitmaps;
 		q->extra.nb_bitmaps = old.nb_bitmaps;
 		q->extra.bitmap_dir_off = old.bitmap_dir_off;

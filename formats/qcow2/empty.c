@@ -219,7 +219,7 @@ static int switch_tables(struct qcow2 *q, const struct layout *l, struct err *er
 	q->h.l1_off = off + ((l->table + l->blocks) << q->h.cluster_bits);
 	if (qcow2_header_update(q, err) || blk_flush(q->image.blk.lower, err)) {
 		q->h = old;
-		q->broken = true; /* it may have been written all the same */
+		qcow2_lose(q);
 		free(table);
 		return -1;
 	}

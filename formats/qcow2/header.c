@@ -518,13 +518,13 @@ int qcow2_header_update(struct qcow2 *q, struct err *err)
 	uint8_t buf[QCOW2_HEAD_V3];
 	size_t n = q->h.version == 2 ? QCOW2_HEAD_V2 : QCOW2_HEAD_V3;
 
-	if (q->header_unsure)
-		return err_set(
-			err, EIO,
-			"An earlier error left the header half written: it is not changed "
-			"any more");
+	if (qcow2_lost(q, err))
+		return -1;
 	layout_encode(v2_fields, &q->h, buf);
 	if (q->h.version >= 3)
 		layout_encode(v3_fields, &q->h, buf);
-	return blk_pwrite(q->image.blk.lower, buf, n, 0, 0, err);
+	if (blk_pwrite(q->image.blk.lower, buf, n, 0, 0, err) == 0)
+		return 0;
+	qcow2_lose(q);
+	return -1;
 }

@@ -235,7 +235,7 @@ struct qcow2 {
 	uint8_t *l1_dirty; /* a bit for each 4 KiB of the L1 table */
 	bool l1_changed;
 	bool started;	     /* the header says that we write: dirty, autoclear bits */
-	bool header_unsure;  /* an error left the first cluster who knows how */
+	bool lost;	     /* see qcow2_lost() */
 	bool broken;	     /* an error left the counts in memory unlike those on disk */
 	uint64_t free_cl;    /* no cluster below it is free */
 	uint64_t fresh_off;  /* at and past it the file has never been written */
@@ -245,6 +245,7 @@ struct qcow2 {
 	size_t nlater, later_room;
 	uint64_t later_bytes;
 	unsigned tracking;	   /* BITMAPS_*; read without the lock */
+	bool unsaid;		   /* the disk may not say yet which bitmaps are in use */
 	struct qcow2_guard *guard; /* overlap.c's; NULL: not yet made */
 	bool told;		   /* of a corruption, once */
 	bool dead;		   /* corrupt: nothing is written any more */
@@ -479,6 +480,17 @@ void qcow2_set_caps(struct qcow2 *q);
 /* L1 entry i becomes 0; its L2 table, and all that this refers to, is freed at the next
  * sync. Under the lock. */
 int qcow2_drop_table(struct qcow2 *q, uint64_t i, struct err *err);
+
+/*
+ * A write of the header failed: the file has the old tables or the new ones. From then on
+ * qcow2_lost() is -1 with EIO and nothing is written any more: it might go to a place that
+ * is shared in the file, or be missed there.
+ */
+static inline void qcow2_lose(struct qcow2 *q)
+{
+	__atomic_store_n(&q->lost, true, __ATOMIC_RELAXED);
+}
+int qcow2_lost(const struct qcow2 *q, struct err *err);
 
 /* ---- rewrite.c -------------------------------------------------------------------- */
 

@@ -116,8 +116,7 @@ int qcow2_header_rewrite(struct qcow2 *q, struct err *err)
 	    blk_flush(r.file, err))
 		return -1;
 	if (write_all(&r, err)) {
-		/* the old header, the new one, or the one between: nobody may touch it again */
-		q->header_unsure = true;
+		qcow2_lose(q); /* the old header, the new one, or the one between */
 		return -1;
 	}
 	q->h = h;

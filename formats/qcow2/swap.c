@@ -186,8 +186,10 @@ static int switch_header(struct swap *s, struct err *err)
 	h->reftable_off = s->reftable.off;
 	h->nb_snapshots = s->nlist;
 	h->snapshots_off = s->nlist ? s->snapshots.off : 0;
-	if (qcow2_header_update(q, err) || blk_flush(q->image.blk.lower, err))
+	if (qcow2_header_update(q, err) || blk_flush(q->image.blk.lower, err)) {
+		qcow2_lose(q);
 		return -1;
+	}
 	q->broken = false;
 	return 0;
 }

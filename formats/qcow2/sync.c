@@ -74,6 +74,16 @@ static int check_alive(const struct qcow2 *q, struct err *err)
 		       q->image.blk.name);
 }
 
+int qcow2_lost(const struct qcow2 *q, struct err *err)
+{
+	if (!__atomic_load_n(&q->lost, __ATOMIC_RELAXED))
+		return 0;
+	return err_set(err, EIO,
+		       "%s: An earlier error left the header unknown: the image is not "
+		       "written any more",
+		       q->image.blk.name);
+}
+
 int qcow2_start(struct qcow2 *q, struct err *err)
 {
 	struct qcow2_header *h = &q->h;
@@ -84,6 +94,8 @@ int qcow2_start(struct qcow2 *q, struct err *err)
 			       "%s: The image is encrypted: it cannot be written without the "
 			       "key",
 			       q->image.blk.name);
+	if (qcow2_lost(q, err))
+		return -1;
 	if (q->broken)
 		return err_set(err, EIO,
 			       "An earlier error left the reference counts unfinished: no more "
@@ -193,7 +205,7 @@ int qcow2_sync(struct qcow2 *q, bool stable, struct err *err)
 	struct blk *file = q->image.blk.lower;
 	bool wait = !(q->flags & IMAGE_NEW);
 
-	if (check_alive(q, err))
+	if (check_alive(q, err) || qcow2_lost(q, err))
 		return -1;
 	/* the caches flush the file where one refers to the other, or to data */
 	if (cache_flush(q->ref_cache, err) || cache_flush(q->l2_cache, err))

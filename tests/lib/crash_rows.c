@@ -120,10 +120,10 @@ static int run_copy(struct crash *c)
 	struct err later;
 	int rc;
 
-	/* it may clear the disk before */
+	/* it may clear the disk before, or not */
 	crash_begin(c);
 	memset(c->now->value, 0, sizeof(c->now->value));
-	crash_end(c, 0);
+	crash_end(c, -1);
 	crash_begin(c);
 	c->stamp++;
 	for (unsigned i = 0; i < c->now->sectors; i++)

@@ -112,8 +112,9 @@ static int run(struct crash *c)
 	return crash_write(c, 7, 7);
 }
 
-/* Must bits be there for what is unlike this? NULL: it follows nothing. */
-static const struct crash_view *reference(const struct crash *c, char name)
+/* Must bits be there for what is unlike this? NULL: it follows nothing. A failure to enable
+ * it may have done so. */
+static const struct crash_view *reference(const struct crash *c, char name, bool enabled)
 {
 	const struct crash_view *view = NULL;
 
@@ -123,7 +124,7 @@ static const struct crash_view *reference(const struct crash *c, char name)
 		switch (done[i].what) {
 		case ADD:
 		case ENABLE:
-			view = &done[i].view;
+			view = done[i].to == SIZE_MAX && !enabled ? NULL : &done[i].view;
 			break;
 		case CLEAR:
 			view = view ? &done[i].view : NULL;
@@ -151,9 +152,10 @@ static int expected(const struct crash *c, char name)
 	return there;
 }
 
-static void check_bits(struct crash *c, struct chain *chain, const char *name)
+static void check_bits(struct crash *c, struct chain *chain, const struct bitmap_info *bitmap)
 {
-	const struct crash_view *view = reference(c, *name);
+	const char *name = bitmap->name;
+	const struct crash_view *view = reference(c, *name, bitmap->enabled);
 	struct image *image = (struct image *)chain->layer[0];
 	struct dirty *bits = NULL;
 	uint8_t sector[512];
@@ -188,7 +190,7 @@ static void verify(struct crash *c, struct chain *chain)
 				continue;
 			there = true;
 			if (!list[i].broken)
-				check_bits(c, chain, list[i].name);
+				check_bits(c, chain, &list[i]);
 		}
 		if (expected(c, name) == (there ? -1 : 1))
 			print_error("%s %s: log at %zu: bitmap %c is %sthere\n",

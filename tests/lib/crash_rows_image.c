@@ -60,6 +60,30 @@ static int run_snapshot_remove(struct crash *c)
 	return crash_write_some(c, 2, 30);
 }
 
+/* ---- many clusters ---------------------------------------------------------------- */
+
+static int setup_many(struct crash *c)
+{
+	TRY(crash_write(c, 0, c->now->sectors));
+	TRY(crash_snapshot(c));
+	TRY(crash_write(c, 0, c->now->sectors - 300));
+	return crash_flush(c);
+}
+
+/* Until the table of reference counts must be longer. */
+static int run_many(struct crash *c)
+{
+	for (unsigned i = c->now->sectors - 300; i < c->now->sectors; i += 60)
+		TRY(crash_write(c, i, 60));
+	TRY(crash_flush(c));
+	return crash_snapshot_remove(c, 1);
+}
+
+const struct crash_row crash_rows_many[] = {
+	{.name = "many clusters", .setup = setup_many, .run = run_many, .fits = fits_snapshot},
+	{0},
+};
+
 /* ---- what is below ---------------------------------------------------------------- */
 
 static bool fits_rebase(const struct crash_kind *k)
@@ -88,7 +112,6 @@ static int rebase(struct crash *c, const char *name)
 			TRY(blk_pwrite(&c->chain->blk, buf, n * 512, i * UINT64_C(512), 0,
 				       &c->err));
 	}
-	TRY(crash_flush(c));
 	TRY(c->kind->format->set_backing(crash_image(c), name, name ? "raw" : NULL, &c->err));
 	TRY(crash_reopen(c));
 	TRY(crash_write(c, 7, 20));
