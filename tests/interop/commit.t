@@ -79,24 +79,12 @@ like "$(tr '\r' '\n' <.out)" '^    \(0.00/100%\)
 Image committed.$' 'from 0 to 100'
 
 # ---- locks ---------------------------------------------------------------------------------
-held() { # HOW FILE NAME: both say the same while another one has it
-	(cd ours && exec qemu-io $1 -c 'sleep 60000' "$2") >held.out 2>&1 &
-	held=$!
-	for _ in {1..200}; do
-		peer info ours/"$2" >info.out 2>&1 && [ -z "$1" ] || grep -q "qcow2" info.out && break
-		sleep 0.05
-	done
-	sleep 0.3
-	same_output -n "$3" commit top
-	kill $held
-	wait $held 2>wait.out
-}
 rm -rf ours peer && one_folder
 (cd ours && make_chain) >make.out
-held -r mid 'the base is being read'
-held '' mid 'the base is being written'
-held '' base 'what is below the base is being written'
-held -r top 'the image is being read'
+held -r mid 'the base is being read' commit top
+held '' mid 'the base is being written' commit top
+held '' base 'what is below the base is being written' commit top
+held -r top 'the image is being read' commit top
 rm -rf ours peer
 
 # ---- a raw base that nobody said is raw ------------------------------------------------------

@@ -11,6 +11,8 @@
 #	layer NAME FORMAT OPTIONS SIZE N [BELOW]
 #	                           the peer makes an image, over BELOW, whose name's extension
 #	                           is its format: some of everything, other clusters for each N
+#	held HOW FILE NAME ARG...  same_output -n NAME ARG while qemu-io HOW has FILE of the one
+#	                           folder open
 #	both_ways NAME RAW ARG...  after that: ours/RAW is converted to qcow2 with ARG, by us
 #	                           and by the peer. What we write is sound to the peer, and
 #	                           the same disk to the peer and to reader.py. What the peer
@@ -73,6 +75,19 @@ noise() {
 one_folder() {
 	mkdir ours
 	ln -s ours peer
+}
+
+held() {
+	local how=$1 file=$2 name=$3 inode holder
+	shift 3
+	(cd ours && exec qemu-io ${how:+"$how"} -c 'sleep 600000' "$file" >/dev/null 2>&1) &
+	holder=$!
+	inode=$(stat -Lc %i "ours/$file")
+	until grep -q "OFDLCK.*:$inode " /proc/locks || ! kill -0 $holder; do sleep 0.05; done
+	sleep 0.2 # the last of its locks
+	same_output -n "$name" "$@"
+	kill $holder
+	wait $holder 2>/dev/null
 }
 
 # no_larger NAME ARG...: what is compressed depends on the library; a subcluster of zeros

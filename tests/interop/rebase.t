@@ -89,6 +89,17 @@ ok -n '-p: progress as the peer prints it' qimg rebase -p -b '' ours/t
 like "$(tr '\r' '\n' <.out)" '^    \(0.00/100%\)
 .*    \(100.00/100%\)$' 'from 0 to 100'
 
+rm -rf ours peer && one_folder
+(cd ours && make_three)
+held -r t 'the image is being read' rebase -b b -F qcow2 t
+held -r t 'the image is being read, unsafe' rebase -u -b b -F qcow2 t
+held '' a 'the old backing file is being written' rebase -b b -F qcow2 t
+held '' a 'the old backing file is being written, -U' rebase -U -b b -F qcow2 t
+held '' b 'the new backing file is being written' rebase -b b -F qcow2 t
+held -r b 'the new backing file is being read' rebase -b b -F qcow2 t
+held '' b 'the new backing file is being written, -U' rebase -U -b b -F qcow2 t
+rm -rf ours peer
+
 # ---- the disk stays the same ---------------------------------------------------------------
 # same_as NAME IMAGE: its disk is want, and it is sound
 same_as() {
