@@ -195,15 +195,15 @@ static bool slow_packed_lost(struct checker *k, struct entry *e, const struct pa
 		check_fault(k, mends(k), "l2-entry", &p->off,
 			    "compressed cluster %u with data file, entry=0x%" PRIx64, e->i,
 			    e->v);
-	else if (e->bitmap != 0)
-		check_fault(k, mends(k), "l2-entry", &p->off,
-			    "compressed cluster %u with non-zero subcluster allocation "
-			    "bitmap, entry=0x%" PRIx64,
-			    e->i, e->v);
 	else if (mends(k) && p->off >= k->file_size)
 		check_fault(k, true, "l2-entry", &p->off,
 			    "compressed cluster %u past the end of the file, entry=0x%" PRIx64
 			    ": it reads as zeros from now on",
+			    e->i, e->v);
+	else if (e->bitmap != 0)
+		check_fault(k, mends(k), "l2-entry", &p->off,
+			    "compressed cluster %u with non-zero subcluster allocation "
+			    "bitmap, entry=0x%" PRIx64,
 			    e->i, e->v);
 	else
 		return false;
@@ -239,12 +239,14 @@ static int slow_packed(struct checker *k, struct entry *e, struct err *err)
 		e->changed |= mends(k);
 	}
 	if (slow_packed_lost(k, e, &p)) {
-		if (mends(k) && e->bitmap != 0 && !qcow2_external(k->q))
-			e->bitmap = 0, e->changed = true;
-		else if (mends(k))
-			drop_entry(k, e);
-		if (e->v == 0 || !(e->v & QCOW2_COMPRESSED) || !mends(k))
+		if (!mends(k))
 			return 0;
+		if (qcow2_external(k->q) || p.off >= k->file_size) {
+			drop_entry(k, e);
+			return 0;
+		}
+		e->bitmap = 0;
+		e->changed = true;
 	}
 	if (mends(k) && check_outside(k, p.off, p.len))
 		shorten_packed(k, e, &p);

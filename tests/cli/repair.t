@@ -52,6 +52,17 @@ fresh 'q.sl2(0, q.l2(0) + 512)'
 exits 2 -n 'under the other name entries stay' qimg check -r all t
 unlike "$(qimg check --output=json t 2>/dev/null)" problems 'and JSON has no list'
 
+# compressed clusters: what is in the file stays, whatever their length says
+ok platter convert -c -f raw -O qcow2 raw packed.qcow2
+cp packed.qcow2 t
+damage t 'q.sl2(0, q.l2(0) | 255 << 54)' 'q.sl2(1, Z | C | 1 << 40)'
+json 0 'compressed clusters past the end' -r all t
+unlike "$out" left 'are repaired'
+ok platter convert -O raw t back
+ok -n 'one that begins in the file is whole' cmp -n 65536 back raw
+ok -n 'one that does not is zeros' cmp -i 65536:0 -n 65536 back /dev/zero
+ok -n 'others are as they were' cmp -i 131072 back raw
+
 fresh 'q.sref(3, 0)' 'q.sref(5, 3)'
 json 2 'wrong counts' t
 is "$out" "refcount - 196608 left
