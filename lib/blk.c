@@ -150,7 +150,8 @@ int blk_zero(struct blk *blk, uint64_t off, uint64_t len, unsigned flags, struct
 	if (blk->caps & BLK_NO_UNMAP) {
 		if (flags & BLK_ADVISE)
 			return 0;
-		flags &= ~(unsigned)BLK_UNMAP;
+		if (!blk->ops->claim)
+			flags &= ~(unsigned)BLK_UNMAP;
 	}
 	err_set(err, ENOTSUP, "%s: zeros cannot be made without writing them", blk->name);
 	if (blk->ops->zero) {

@@ -68,7 +68,9 @@ enum {
 	BLK_CAN_GROW = 16,   /* writes past the end, or resize, extend it */
 	BLK_IS_HOST = 32,    /* ops->fd gives a local file for the kernel to copy from/to */
 	BLK_WHOLE_PACK = 64, /* packed writes only (streamOptimized vmdk) */
-	BLK_NO_UNMAP = 128,  /* discard=ignore: BLK_UNMAP and BLK_ADVISE go no further */
+	/* discard=ignore: BLK_ADVISE goes no further. Nor does BLK_UNMAP, but to a format: that
+	 * frees its clusters and keeps their space. */
+	BLK_NO_UNMAP = 128,
 };
 
 /* flags of pwrite and zero */

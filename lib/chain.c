@@ -484,7 +484,7 @@ struct chain *chain_new(struct blk *top, struct err *err)
 	c->blk.align = top->align;
 	c->blk.grain = top->grain;
 	c->blk.part = top->part;
-	c->blk.caps = top->caps;
+	c->blk.caps = top->caps & ~(unsigned)BLK_NO_UNMAP; /* the top looks after itself */
 	c->blk.codec = top->codec;
 	if (chain_append(c, top, err)) {
 		blk_close(&c->blk, &later);

@@ -141,7 +141,7 @@ img pre 1M
 io -c 'write -P 1 0 1M' pre
 truncate -s 1M ours/zeros peer/zeros
 punched() { [ "$(stat -c %b "$1")" -lt $((($(stat -c %s "$1") - 500000) / 512)) ]; }
-for o in discard=unmap discard=unmap,pass-discard-request={on,off} \
+for o in discard={unmap,ignore}{,,pass-discard-request={on,off}} \
 	discard=unmap,pass-discard-other=on discard=unmap,pass-discard-snapshot=off; do
 	cp --sparse=never pre ours/t
 	cp --sparse=never pre peer/t
