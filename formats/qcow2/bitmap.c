@@ -43,8 +43,8 @@ static int entry_check(const struct qcow2 *q, const struct qcow2_bitmap *b, size
 		return err_set(err, EINVAL, "Bitmap '%s' doesn't satisfy the constraints",
 			       b->name);
 	if (!(b->flags & BITMAP_IN_USE) &&
-	    b->table_size !=
-		    qcow2_bitmap_clusters(q->h.size, b->granularity_bits, q->cluster_size))
+	    b->table_size != qcow2_bitmap_clusters(qcow2_bitmap_disk(q), b->granularity_bits,
+						   q->cluster_size))
 		return err_set(err, EINVAL,
 			       "Could not read bitmap '%s' from image: Invalid argument",
 			       b->name);

@@ -29,6 +29,12 @@ enum {
 
 #define BITMAP_ALL_SET UINT64_C(1) /* a table entry without a place: all bits are set */
 
+/* The disk that bits are for: whole sectors, as blk.size, which a snapshot may show instead. */
+static inline uint64_t qcow2_bitmap_disk(const struct qcow2 *q)
+{
+	return q->h.size & ~UINT64_C(511);
+}
+
 /* ---- bitmap.c --------------------------------------------------------------------- */
 
 size_t qcow2_bitmap_entry_len(const struct qcow2_bitmap *b);

@@ -63,7 +63,7 @@ static int hold(struct qcow2 *q, bool all, struct err *err)
 		struct qcow2_bitmap *b = &q->bitmap[i];
 
 		if (follows(b) && !b->touched) {
-			b->touched = dirty_new(q->h.size, b->granularity_bits, err);
+			b->touched = dirty_new(qcow2_bitmap_disk(q), b->granularity_bits, err);
 			if (!b->touched)
 				return -1;
 		}
@@ -129,7 +129,7 @@ int qcow2_bitmaps_resize(struct qcow2 *q, uint64_t size, struct err *err)
 {
 	if (can_resize(q, size, err))
 		return -1;
-	if (q->nbitmap == 0 || size == q->h.size)
+	if (q->nbitmap == 0 || size == qcow2_bitmap_disk(q))
 		return 0;
 	if (hold(q, true, err))
 		return -1;
@@ -149,8 +149,8 @@ static int store(struct qcow2 *q, struct err *err)
 		struct qcow2_bitmap *b = &e.list[i];
 
 		/* after a resize that failed */
-		if (b->held && b->touched && dirty_size(b->touched) != q->h.size &&
-		    dirty_resize(b->touched, q->h.size, err))
+		if (b->held && b->touched && dirty_size(b->touched) != qcow2_bitmap_disk(q) &&
+		    dirty_resize(b->touched, qcow2_bitmap_disk(q), err))
 			goto fail;
 		if (b->held && qcow2_bitmap_write(&e, i, b->touched, false, err))
 			goto fail;

@@ -87,7 +87,7 @@ static int check_new(const struct qcow2 *q, const char *name, unsigned bits, str
 		return err_set(err, EEXIST, "Bitmap already exists: %s", name);
 	if (q->h.version < 3)
 		return cannot(q, name, "Cannot store dirty bitmaps in qcow2 v2 files", err);
-	if (qcow2_bitmap_bytes(q->h.size, bits) > BITMAP_BYTES_MAX)
+	if (qcow2_bitmap_bytes(qcow2_bitmap_disk(q), bits) > BITMAP_BYTES_MAX)
 		return cannot(q, name,
 			      "Too much space will be occupied by the bitmap. Use larger "
 			      "granularity",
@@ -99,7 +99,7 @@ static int check_new(const struct qcow2 *q, const char *name, unsigned bits, str
 			      "Maximum number of persistent bitmaps is already reached", err);
 	if (dir + qcow2_bitmap_entry_len(&b) > BITMAP_DIR_MAX)
 		return cannot(q, name, "Not enough space in the bitmap directory", err);
-	if (q->h.size == 0)
+	if (qcow2_bitmap_disk(q) == 0)
 		return cannot(q, name, "A disk of size 0 has no room for bits", err);
 	return 0;
 }
@@ -288,7 +288,8 @@ static struct dirty *read_bits(const struct qcow2 *q, const struct qcow2_bitmap 
 			       struct err *err)
 {
 	AUTO_FREE uint64_t *table = qcow2_bitmap_table(q, b, err);
-	struct dirty *d = table ? dirty_new(q->h.size, b->granularity_bits, err) : NULL;
+	struct dirty *d = table ? dirty_new(qcow2_bitmap_disk(q), b->granularity_bits, err)
+				: NULL;
 
 	if (!d)
 		return NULL;
@@ -322,16 +323,16 @@ static int merge(struct image *image, const char *name, struct dirty *from, stru
 
 	pthread_mutex_lock(&q->lock);
 	rc = look_up(q, name, true, err) < 0 ? -1 : 0;
-	if (rc == 0 && dirty_size(from) != q->h.size)
+	if (rc == 0 && dirty_size(from) != qcow2_bitmap_disk(q))
 		rc = err_set(err, EINVAL,
 			     "Bitmaps are of different sizes (destination size is %" PRIu64
 			     ", source size is %" PRIu64 ") and can't be merged",
-			     q->h.size, dirty_size(from));
+			     qcow2_bitmap_disk(q), dirty_size(from));
 	if (rc == 0) {
 		unsigned bits = q->bitmap[find(q, name)].granularity_bits;
 
 		if (bits != dirty_granularity_bits(from)) {
-			other = dirty_new(q->h.size, bits, err);
+			other = dirty_new(qcow2_bitmap_disk(q), bits, err);
 			rc = !other || dirty_merge(other, from, err) ? -1 : 0;
 		}
 	}

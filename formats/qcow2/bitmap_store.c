@@ -151,7 +151,7 @@ static int work_all(struct work *w, const struct qcow2_bitmap *b, const uint64_t
 		    uint64_t nold, uint64_t n, struct dirty *bits, struct err *err)
 {
 	const struct qcow2 *q = w->e->q;
-	uint64_t total = div_up(q->h.size, UINT64_C(1) << b->granularity_bits);
+	uint64_t total = div_up(qcow2_bitmap_disk(q), UINT64_C(1) << b->granularity_bits);
 	uint64_t per = (uint64_t)q->cluster_size * 8;
 
 	for (uint64_t i = 0; i < n; i++)
@@ -212,7 +212,7 @@ int qcow2_bitmap_write(struct bitmap_edit *e, size_t i, struct dirty *bits, bool
 		       struct err *err)
 {
 	struct qcow2_bitmap *b = &e->list[i];
-	uint64_t n = qcow2_bitmap_clusters(e->q->h.size, b->granularity_bits,
+	uint64_t n = qcow2_bitmap_clusters(qcow2_bitmap_disk(e->q), b->granularity_bits,
 					   e->q->cluster_size);
 	uint64_t nold = b->table_off ? b->table_size : 0, off = b->table_off;
 	AUTO_FREE uint64_t *old = NULL;

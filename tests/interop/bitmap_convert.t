@@ -56,6 +56,13 @@ in_use 1
 copied 'all are broken' -O qcow2 a out
 copied 'and skipped' --skip-broken-bitmaps -q -O qcow2 a out
 same_output convert --skip-broken-bitmaps -O qcow2 a out
+same_output -n 'measure, all broken' measure -O qcow2 a
+fresh a 1M
+twin peer bitmap --add -g 512 a odd
+write_both -c 'write 1047000 576' a
+twin python3 "$TOP/tests/interop/damage.py" a 'q.w64(24, 1048000)'
+copied 'a part of a sector' -O qcow2 a out
+both --add --merge odd -g 4k a other
 same_output measure -O qcow2 a
 same_output measure --output=json -O qcow2 -o cluster_size=4k a
 same_output measure -O qcow2 v2
