@@ -252,6 +252,7 @@ static struct blk *open_nested(const struct opts *def, const struct node_env *ab
 	env.io &= ~(unsigned)IO_NO_IO;
 	env.image &= ~(unsigned)IMAGE_NO_IO;
 	env.no_backing = false;
+	env.base = NULL;
 	image = node_open(def, &env, err);
 	if (!image)
 		return NULL;

@@ -46,21 +46,26 @@ struct rebase {
 
 /* ---- what both chains have ------------------------------------------------------------- */
 
+static bool same_file(int a, int b)
+{
+	struct stat x, y;
+
+	if (fstat(a, &x) || fstat(b, &y))
+		return false;
+	return S_ISBLK(x.st_mode) ? S_ISBLK(y.st_mode) && x.st_rdev == y.st_rdev
+				  : x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
 /* Are the bytes of both in the same place of the same file? */
 static bool same_bytes(struct blk *a, struct blk *b)
 {
-	struct stat x, y;
 	uint64_t at, bt;
 
 	for (; a && b && a->ops == b->ops; a = a->lower, b = b->lower) {
 		int fa = blk_fd(a, &at), fb = blk_fd(b, &bt);
 
-		if (fa < 0 && fb < 0)
-			continue;
-		if (fa < 0 || fb < 0 || at != bt || fstat(fa, &x) || fstat(fb, &y))
-			return false;
-		return S_ISBLK(x.st_mode) ? S_ISBLK(y.st_mode) && x.st_rdev == y.st_rdev
-					  : x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+		if (fa >= 0 || fb >= 0)
+			return fa >= 0 && fb >= 0 && at == bt && same_file(fa, fb);
 	}
 	return false;
 }
@@ -87,20 +92,26 @@ static unsigned shared(const struct chain *old, const struct chain *new)
 
 /* ---- the new backing file -------------------------------------------------------------- */
 
-static const char *file_name(const struct blk *blk)
+static struct blk *lowest(struct blk *blk)
 {
 	while (blk->lower)
 		blk = blk->lower;
-	return blk->name;
+	return blk;
 }
 
 /* With -U no lock keeps the image from being found below itself. */
 static int check_loop(const struct rebase *r, struct err *err)
 {
-	for (unsigned d = 0; d < r->onto->n; d++)
-		if (same_bytes(r->chain->layer[0], r->onto->layer[d]))
+	uint64_t at;
+	int own = blk_fd(lowest(r->chain->layer[0]), &at);
+
+	for (unsigned d = 0; own >= 0 && d < r->onto->n; d++) {
+		int fd = blk_fd(lowest(r->onto->layer[d]), &at);
+
+		if (fd >= 0 && same_file(own, fd))
 			return err_set(err, ELOOP, "'%s' would be below itself",
 				       r->chain->layer[0]->name);
+	}
 	return 0;
 }
 
@@ -112,7 +123,7 @@ static int open_onto(struct rebase *r, struct err *err)
 				  .bare = true};
 	AUTO_FREE char *path = NULL;
 
-	path = location_relative(file_name(r->chain->layer[0]), r->file, err);
+	path = location_relative(lowest(r->chain->layer[0])->name, r->file, err);
 	if (!path)
 		return -1;
 	q.name = path;

@@ -48,6 +48,8 @@ is "$(depth0 disk)" 0 'before anything is written'
 exits 1 platter rebase -b disk -F qcow2 disk
 exits 1 platter rebase -U -b disk -F qcow2 disk
 like "$err" 'below itself' 'also where no lock tells'
+exits 1 platter rebase -U -b disk -F raw disk
+like "$err" 'below itself' 'or as what else it may be read'
 platter create -q -f qcow2 -b disk -F qcow2 above
 exits 1 platter rebase -U -b above -F qcow2 disk
 like "$err" 'below itself' 'farther above, too'
