@@ -63,6 +63,7 @@ write_both -c 'write 1047000 576' a
 twin python3 "$TOP/tests/interop/damage.py" a 'q.w64(24, 1048000)'
 copied 'a part of a sector' -O qcow2 a out
 both --add --merge odd -g 4k a other
+cp peer/a ours/a
 same_output measure -O qcow2 a
 same_output measure --output=json -O qcow2 -o cluster_size=4k a
 same_output measure -O qcow2 v2
