@@ -79,6 +79,7 @@ enum {
 	BLK_UNMAP = 2,	/* zero: deallocate if that reads back as zeros */
 	BLK_ADVISE = 4, /* zero: a discard; the contents become undefined, it may do nothing */
 	BLK_CHEAP = 8,	/* zero: fail with ENOTSUP rather than write zero bytes */
+	BLK_ROOM = 16,	/* zero past the end: space is taken for it, nothing is overwritten */
 };
 
 /* preallocation of create and resize */

@@ -79,6 +79,21 @@ static int chain_pread(struct blk *blk, void *buf, size_t n, uint64_t off, struc
 	return rc;
 }
 
+/* The n bytes at off, which are all that is claimed, or all of it that is not zero. */
+static int write_runs(const struct claim *c, const uint8_t *buf, uint64_t off, size_t n,
+		      struct err *err)
+{
+	if (c->nrun == 1 && n < c->len)
+		return blk_pwrite(c->home, buf, n, c->run[0].host + (off - c->off), 0, err);
+	for (size_t i = 0; i < c->nrun; i++) {
+		const struct claim_run *r = &c->run[i];
+
+		if (blk_pwrite(c->home, buf + (r->off - off), r->len, r->host, 0, err))
+			return -1;
+	}
+	return 0;
+}
+
 /* Whole grains that get a new place: claimed, written, settled. */
 static int write_claimed(struct blk *top, const uint8_t *buf, uint64_t off, size_t n,
 			 struct err *err)
@@ -87,13 +102,9 @@ static int write_claimed(struct blk *top, const uint8_t *buf, uint64_t off, size
 
 	if (blk_claim(top, &c, err))
 		return -1;
-	for (size_t i = 0; i < c.nrun; i++) {
-		const struct claim_run *r = &c.run[i];
-
-		if (blk_pwrite(c.home, buf + (r->off - off), r->len, r->host, 0, err)) {
-			blk_drop(top, &c);
-			return -1;
-		}
+	if (write_runs(&c, buf, off, n, err)) {
+		blk_drop(top, &c);
+		return -1;
 	}
 	return blk_settle(top, &c, err);
 }
@@ -106,14 +117,54 @@ static uint32_t unit_of(const struct chain *c, const struct extent *e)
 	return c->blk.grain;
 }
 
+static bool reads_zero(const struct chain *c, const struct extent *e)
+{
+	return (e->flags & EXT_ZERO) || ((e->flags & EXT_ABSENT) && e->depth + 1 == c->n);
+}
+
+/*
+ * A part of one unit of which all reads as zeros: where its new place does so, too, nothing
+ * else has to be written.
+ */
+static int write_in_zeros(struct blk *top, const uint8_t *buf, uint64_t off, size_t n,
+			  uint64_t start, size_t len, struct err *err)
+{
+	struct claim c = {.off = start, .len = len};
+	AUTO_FREE uint8_t *whole = NULL;
+	int rc;
+
+	if (blk_claim(top, &c, err))
+		return -1;
+	if (c.nrun == 1 && c.run[0].fresh) {
+		rc = write_runs(&c, buf, off, n, err);
+	} else if ((whole = mem_alloc(len))) {
+		memset(whole, 0, len);
+		memcpy(whole + (off - start), buf, n);
+		rc = write_runs(&c, whole, start, len, err);
+	} else {
+		rc = err_nomem(err, len, "a cluster");
+	}
+	if (rc) {
+		blk_drop(top, &c);
+		return -1;
+	}
+	return blk_settle(top, &c, err);
+}
+
 /* A part of one unit: the rest of it comes from what the guest sees there now. */
 static int write_part(struct chain *c, const uint8_t *buf, uint64_t off, size_t n,
 		      uint32_t unit, struct err *err)
 {
 	uint64_t start = round_down(off, unit);
 	size_t len = MIN(unit, c->blk.size - start);
-	AUTO_FREE uint8_t *whole = mem_alloc(len);
+	AUTO_FREE uint8_t *whole = NULL;
+	struct extent e;
 
+	if (resolve(c, start, len, &e, err))
+		return -1;
+	if (e.len >= len && reads_zero(c, &e))
+		return write_in_zeros(c->layer[0], buf, off, n, start, len, err);
+	whole = mem_alloc(len);
 	if (!whole)
 		return err_nomem(err, len, "a cluster");
 	if (read_held(c, whole, off - start, start, err) ||
@@ -167,6 +218,44 @@ static int write_held(struct chain *c, const uint8_t *buf, size_t n, uint64_t of
 	return 0;
 }
 
+/* What of it, from the beginning, is in places that stay: others may write there, too. */
+static int write_in_place(struct chain *c, const uint8_t *buf, size_t n, uint64_t off,
+			  size_t *done, struct err *err)
+{
+	for (*done = 0; *done < n;) {
+		struct extent e;
+
+		if (blk_extent(c->layer[0], off + *done, n - *done, &e, err))
+			return -1;
+		if (e.flags != EXT_DATA || !e.home)
+			return 0;
+		if (blk_pwrite(e.home, buf + *done, e.len, e.host, 0, err))
+			return -1;
+		*done += e.len;
+	}
+	return 0;
+}
+
+/* At most LOCK_MAX bytes. */
+static int write_locked(struct chain *c, const uint8_t *buf, size_t n, uint64_t off,
+			struct err *err)
+{
+	uint64_t from = round_down(off, c->blk.grain), to = round_up(off + n, c->blk.grain);
+	struct range_hold hold;
+	size_t done;
+	int rc;
+
+	ranges_lock(c->ranges, &hold, from, to, false);
+	rc = write_in_place(c, buf, n, off, &done, err);
+	ranges_unlock(c->ranges, &hold);
+	if (rc || done == n)
+		return rc;
+	ranges_lock(c->ranges, &hold, from, to, true);
+	rc = write_held(c, buf + done, n - done, off + done, err);
+	ranges_unlock(c->ranges, &hold);
+	return rc;
+}
+
 static int chain_pwrite(struct blk *blk, const void *buf, size_t n, uint64_t off,
 			unsigned flags, struct err *err)
 {
@@ -184,26 +273,15 @@ static int chain_pwrite(struct blk *blk, const void *buf, size_t n, uint64_t off
 	if (blk_touch(c->layer[0], off, n, err))
 		return -1;
 	while (n > 0) {
-		struct range_hold hold;
 		size_t part = MIN(n, LOCK_MAX - off % LOCK_MAX);
-		int rc;
 
-		ranges_lock(c->ranges, &hold, round_down(off, blk->grain),
-			    round_up(off + part, blk->grain), true);
-		rc = write_held(c, from, part, off, err);
-		ranges_unlock(c->ranges, &hold);
-		if (rc)
+		if (write_locked(c, from, part, off, err))
 			return -1;
 		from += part;
 		off += part;
 		n -= part;
 	}
 	return 0;
-}
-
-static bool reads_zero(const struct chain *c, const struct extent *e)
-{
-	return (e->flags & EXT_ZERO) || ((e->flags & EXT_ABSENT) && e->depth + 1 == c->n);
 }
 
 /* Zeros as data, a bounded piece at a time. */

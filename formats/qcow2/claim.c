@@ -15,6 +15,8 @@
 #include "lib/bytes.h"
 #include "lib/mem.h"
 
+#define REACH_MAX (16u << 20) /* how much longer than needed the file is made */
+
 int qcow2_l2_own(struct qcow2 *q, uint64_t i, uint8_t **table, struct err *err)
 {
 	uint64_t old = q->l1[i] & QCOW2_OFF_MASK, off;
@@ -383,6 +385,43 @@ static int clear_tail(struct qcow2 *q, const struct claim *c, struct err *err)
 	return blk_zero(q->image.blk.lower, end, up - end, 0, err);
 }
 
+/*
+ * Makes the file longer than it has to be, so that this is seldom to do; qcow2_finish() cuts
+ * that off. Behind fresh_off are nobody's bytes. Without the page cache each first write to
+ * a hole would wait for all others, so there is room made for them.
+ */
+static int reach_ahead(struct qcow2 *q, struct err *err)
+{
+	struct blk *file = q->image.blk.lower;
+	uint64_t size = blk_size(file), more = MIN(q->fresh_off / 4, REACH_MAX);
+	uint64_t ahead = q->fresh_off + round_up(more + 1, q->cluster_size);
+
+	if ((file->align == 1 ||
+	     blk_zero(file, size, ahead - size, BLK_ROOM | BLK_CHEAP, err)) &&
+	    blk_zero(file, ahead - 1, 1, 0, err))
+		return -1;
+	q->ahead = ahead;
+	return 0;
+}
+
+/* Zeros may be left out of fresh places, yet before tables point there the file has to reach
+ * so far. A new image gets its length in the end. */
+static int reach_end(struct qcow2 *q, const struct claim *c, struct err *err)
+{
+	struct blk *file = q->image.blk.lower;
+	uint64_t end = 0;
+
+	if (c->packed || qcow2_external(q) || (q->flags & IMAGE_NEW) ||
+	    !(file->caps & BLK_CAN_GROW))
+		return 0;
+	for (size_t i = 0; i < c->nrun; i++)
+		if (c->run[i].fresh)
+			end = round_up(c->run[i].host + c->run[i].len, q->cluster_size);
+	if (blk_size(file) >= end || reach_ahead(q, err) == 0)
+		return 0;
+	return blk_zero(file, end - 1, 1, 0, err);
+}
+
 int qcow2_claim(struct blk *blk, struct claim *c, struct err *err)
 {
 	struct qcow2 *q = qcow2_of(blk);
@@ -395,6 +434,8 @@ int qcow2_claim(struct blk *blk, struct claim *c, struct err *err)
 	rc = qcow2_start(q, err);
 	if (rc == 0) {
 		rc = c->packed ? claim_packed(q, c, err) : claim_plain(q, c, err);
+		if (rc == 0)
+			rc = reach_end(q, c, err);
 		if (rc)
 			drop_held(q, c);
 	}
@@ -406,34 +447,14 @@ int qcow2_claim(struct blk *blk, struct claim *c, struct err *err)
 	return rc;
 }
 
-/* Zeros that the writer left out at the end of the file: it has to reach there before
- * tables do. A new image is made as long as it must be when it is closed. */
-static int reach_end(struct qcow2 *q, const struct claim *c, struct err *err)
-{
-	struct blk *home = q->image.blk.lower;
-	uint32_t unit = qcow2_ext_l2(q) ? q->image.blk.part : q->cluster_size;
-
-	if (c->packed || qcow2_external(q) || (q->flags & IMAGE_NEW))
-		return 0;
-	for (size_t i = 0; i < c->nrun; i++) {
-		uint64_t end = round_up(c->run[i].host + c->run[i].len, unit);
-
-		if (c->run[i].fresh && blk_size(home) < end &&
-		    blk_pwrite(home, "", 1, end - 1, 0, err))
-			return -1;
-	}
-	return 0;
-}
-
 int qcow2_settle(struct blk *blk, struct claim *c, struct err *err)
 {
 	struct qcow2 *q = qcow2_of(blk);
 	struct pieces walk = {.q = q, .c = c};
 	struct piece p;
-	int rc;
+	int rc = 0;
 
 	pthread_mutex_lock(&q->lock);
-	rc = reach_end(q, c, err);
 	cache_data_written(q->l2_cache);
 	while (rc == 0 && next_piece(&walk, &p))
 		rc = settle_piece(q, &p, err);

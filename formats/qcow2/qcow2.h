@@ -241,6 +241,7 @@ struct qcow2 {
 	uint64_t fresh_off;  /* at and past it the file has never been written */
 	uint64_t packed_off; /* where the next compressed bytes go; 0: into a new cluster */
 	uint64_t file_end;   /* the file has to be this long in the end */
+	uint64_t ahead;	     /* the length that claim.c gave it, beyond what is in use; or 0 */
 	struct qcow2_freed *later; /* what the next sync frees */
 	size_t nlater, later_room;
 	uint64_t later_bytes;

@@ -238,6 +238,18 @@ int qcow2_flush(struct blk *blk, struct err *err)
 	return q->image.data ? blk_flush(q->image.data, err) : 0;
 }
 
+static int set_length(struct qcow2 *q, struct err *err)
+{
+	struct blk *file = q->image.blk.lower;
+	uint64_t end = q->file_end;
+
+	if (q->ahead && blk_size(file) == q->ahead)
+		end = MAX(end, q->fresh_off);
+	else if (blk_size(file) >= end)
+		return 0;
+	return blk_resize(file, end, PREALLOC_OFF, err);
+}
+
 /* The end of a writer: all is written, the counts are right, the file is as long as its
  * clusters are. */
 int qcow2_finish(struct qcow2 *q, struct err *err)
@@ -249,8 +261,7 @@ int qcow2_finish(struct qcow2 *q, struct err *err)
 	if (check_alive(q, err) || qcow2_bitmaps_finish(q, err) || qcow2_sync(q, true, err) ||
 	    cache_flush(q->ref_cache, err))
 		return -1;
-	if ((file->caps & BLK_CAN_GROW) && blk_size(file) < q->file_end &&
-	    blk_resize(file, q->file_end, PREALLOC_OFF, err))
+	if ((file->caps & BLK_CAN_GROW) && set_length(q, err))
 		return -1;
 	if (!(q->h.incompat & QCOW2_INCOMPAT_DIRTY) || (q->flags & IMAGE_CHECK))
 		return 0;

@@ -114,6 +114,21 @@ static int extend(struct file *f, uint64_t end, struct err *err)
 	return rc;
 }
 
+/* The same, with blocks to write into. */
+static int extend_allocated(struct file *f, uint64_t off, uint64_t len, struct err *err)
+{
+	int rc;
+
+	pthread_rwlock_rdlock(&f->grow);
+	rc = allocate(f, 0, off, len);
+	if (rc == 0)
+		file_size_reaches(f, off + len);
+	else
+		zero_failed(f, err);
+	pthread_rwlock_unlock(&f->grow);
+	return rc;
+}
+
 static int zero_inside(struct file *f, uint64_t off, uint64_t len, unsigned flags)
 {
 	if (flags & BLK_ADVISE)
@@ -130,6 +145,8 @@ static int zero_file(struct file *f, uint64_t off, uint64_t len, unsigned flags,
 	struct range_hold hold;
 	int rc;
 
+	if (flags & BLK_ROOM)
+		return extend_allocated(f, off, len, err);
 	if (!(flags & BLK_ADVISE) && end > size && extend(f, end, err))
 		return -1;
 	if (off >= size)
