@@ -14,6 +14,7 @@
 
 #include "cmd/help.h"
 #include "cmd/suggest.h"
+#include "lib/io/io.h"
 #include "lib/pack.h"
 
 const struct command *const commands[] = {
@@ -235,6 +236,7 @@ int main(int argc, char **argv)
 		cmd_name = "qemu-img";
 		err_notice_to(say_notice);
 	}
+	io_file_tell_holders(cmd_persona == PERSONA_PLATTER);
 	occupy_streams();
 	signal(SIGPIPE, SIG_IGN);
 	r = argc > 0 ? standard_options(&argc, &argv) : -1;

@@ -96,10 +96,6 @@ static int resize_chain(const struct resizing *r, struct chain *chain)
 
 	if (new_size(r, blk_size(&chain->blk), &size))
 		return 1;
-	if (!chain->layer[0]->ops->resize) {
-		cmd_error("Image format driver does not support resize");
-		return 1;
-	}
 	if (chain_resize(chain, size, r->prealloc, &err)) {
 		cmd_err(&err);
 		return 1;

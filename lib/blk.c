@@ -232,8 +232,7 @@ int blk_resize(struct blk *blk, uint64_t size, enum blk_prealloc p, struct err *
 	if (!(blk->caps & BLK_CAN_WRITE))
 		return err_set(err, EBADF, "%s is open for reading only", blk->name);
 	if (!blk->ops->resize)
-		return err_set(err, ENOTSUP, "%s: format %s cannot be resized", blk->name,
-			       blk->ops->name);
+		return err_set(err, ENOTSUP, "Image format driver does not support resize");
 	return blk->ops->resize(blk, size, p, err);
 }
 

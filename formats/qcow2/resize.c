@@ -114,6 +114,9 @@ static int grow(struct qcow2 *q, uint64_t size, enum blk_prealloc mode, struct e
 	uint64_t need = qcow2_l1_needed(&q->h, size);
 	uint64_t from = round_up(q->h.size, q->cluster_size), old = q->h.size;
 
+	/* who reads the data file by itself sees what the tables do not have */
+	if (q->image.data_raw && p == PREALLOC_OFF)
+		p = PREALLOC_METADATA;
 	if (need > q->h.l1_size && grow_l1(q, need, err))
 		return -1;
 	if (hide_parts(q, err) || (qcow2_external(q) && grow_data(q, size, p, err)))

@@ -127,6 +127,11 @@ void file_lock_wanted(unsigned flags, unsigned *held, unsigned *denied);
 /* Those of somebody who is about to empty the file. */
 int file_lock_create(int fd, struct file_lock *lock, const char *name, struct err *err);
 
+/* file_holders.c */
+/* Adds who has the file open, with a lock on that byte if that can be seen, where
+ * io_file_tell_holders() asked for it. -1. */
+int file_hint_holders(int fd, int byte, struct err *err);
+
 /* file_create.c */
 extern const struct opt file_create_opts[], host_device_create_opts[];
 int file_create(const struct opts *opts, uint64_t size, enum blk_prealloc prealloc,

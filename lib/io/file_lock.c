@@ -84,6 +84,12 @@ static void span(unsigned held, unsigned denied, int *from, int *to)
 	}
 }
 
+static int in_use(int fd, int byte, const char *name, struct err *err)
+{
+	err_hint(err, "Is another process using the image [%s]?", name);
+	return file_hint_holders(fd, byte, err);
+}
+
 static int test(int fd, unsigned held, unsigned denied, const char *name, struct err *err)
 {
 	int from, to, n;
@@ -95,13 +101,13 @@ static int test(int fd, unsigned held, unsigned denied, const char *name, struct
 	for (n = 0; n < PERMS; n++) {
 		if ((held & (1u << n)) && taken(fd, BYTE_DENIED + n, BYTE_DENIED + n)) {
 			err_set(err, EAGAIN, "Failed to get \"%s\" lock", perm_name[n]);
-			return err_hint(err, "Is another process using the image [%s]?", name);
+			return in_use(fd, BYTE_DENIED + n, name, err);
 		}
 	}
 	for (n = 0; n < PERMS; n++) {
 		if ((denied & (1u << n)) && taken(fd, BYTE_HELD + n, BYTE_HELD + n)) {
 			err_set(err, EAGAIN, "Failed to get shared \"%s\" lock", perm_name[n]);
-			return err_hint(err, "Is another process using the image [%s]?", name);
+			return in_use(fd, BYTE_HELD + n, name, err);
 		}
 	}
 	return 0;

@@ -55,6 +55,8 @@ extern const struct protocol io_file, io_host_device, io_null_co, io_null_aio;
  * after probing, say. On failure those it had are kept. Not a file: does nothing.
  */
 int io_file_lock(struct blk *blk, unsigned flags, struct err *err);
+/* From now on errors of locks say who holds them, as far as the system tells. */
+void io_file_tell_holders(bool on);
 
 /* Applies nocow and extent_size_hint of create_opts to an empty file (io_file_new). */
 int io_file_prepare(struct blk *file, const struct opts *opts, struct err *err);

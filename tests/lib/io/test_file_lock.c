@@ -1,3 +1,6 @@
+#include <signal.h>
+#include <sys/wait.h>
+
 #include "tests/lib/io/scratch.h"
 
 /* "100 101 201": the bytes on which somebody else holds a read lock, as seen from outside. */
@@ -185,6 +188,37 @@ static void nobody_empties_it(void **state)
 	opts_free(o);
 }
 
+/* Another process that has the file locked is named, one that just has it open is not. */
+static void says_who(void **state)
+{
+	char want[80], byte;
+	int ready[2];
+	pid_t pid;
+
+	close(open("f", O_CREAT | O_RDWR, 0600));
+	assert_int_equal(pipe(ready), 0);
+	pid = fork();
+	if (pid == 0) {
+		open("f", O_RDONLY);
+		lock_bytes("f", F_RDLCK, 201, 1);
+		if (write(ready[1], "x", 1) == 1)
+			pause();
+		_exit(1);
+	}
+	assert_int_equal(read(ready[0], &byte, 1), 1);
+	assert_null(scratch_open(&io_file, "f", IO_WRITE, NULL));
+	assert_null(strstr(err.text, "open in"));
+	io_file_tell_holders(true);
+	assert_null(scratch_open(&io_file, "f", IO_WRITE, NULL));
+	snprintf(want, sizeof(want), "\nIt is open in test_file_lock (pid %d).", (int)pid);
+	assert_non_null(strstr(err.text, want));
+	io_file_tell_holders(false);
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	close(ready[0]);
+	close(ready[1]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -193,6 +227,7 @@ int main(void)
 		cmocka_unit_test_teardown(keeps_out, scratch_empty),
 		cmocka_unit_test_teardown(locked_as_a_whole, scratch_empty),
 		cmocka_unit_test_teardown(the_error_names_the_file_as_given, scratch_empty),
+		cmocka_unit_test_teardown(says_who, scratch_empty),
 		cmocka_unit_test_teardown(nobody_empties_it, scratch_empty),
 	};
 
