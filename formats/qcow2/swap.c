@@ -24,7 +24,12 @@ int64_t swap_change(const struct swap *s, const struct swap_table *t)
 
 /* ---- the counts ------------------------------------------------------------------- */
 
-/* Of the table itself, at its old place and at its new one. */
+/*
+ * Of the table itself, at its old place and at its new one. A table that goes with its
+ * disk gives its space back, as the data does. One that is replaced does not: there are as
+ * many of those as the next change will need places, and to punch a hole for each takes
+ * longer than all the rest.
+ */
 static int count_table(struct swap *s, const struct swap_table *t, struct err *err)
 {
 	unsigned bits = s->q->h.cluster_bits;
@@ -37,8 +42,10 @@ static int count_table(struct swap *s, const struct swap_table *t, struct err *e
 						: t->active;
 		here -= there;
 	}
+	s->replaces = t->moved;
 	if (swap_refs_add(s, t->off >> bits, 1, here, err))
 		return -1;
+	s->replaces = true;
 	return t->place ? swap_refs_add(s, t->place >> bits, 1, there - 1, err) : 0;
 }
 
@@ -57,6 +64,7 @@ static int count_rest(struct swap *s, struct err *err)
 	for (size_t i = 0; i < s->ntable; i++)
 		if (count_table(s, &s->table[i], err))
 			return -1;
+	s->replaces = true;
 	for (uint64_t i = 0; i < q->nreftable; i++)
 		if (q->reftable[i] && swap_refs_add(s, q->reftable[i] >> bits, 1, -1, err))
 			return -1;
@@ -67,6 +75,7 @@ static int count_rest(struct swap *s, struct err *err)
 	    count_area(s, q->h.l1_off, q->h.l1_size * UINT64_C(8), err) ||
 	    count_area(s, q->h.snapshots_off, q->nsnapshot ? q->snapshot_table_len : 0, err))
 		return -1;
+	s->replaces = false;
 	return count_area(s, s->snap_l1_area.off, s->snap_l1_area.clusters << bits, err);
 }
 

@@ -14,9 +14,9 @@
  * A crash before that leaves the image as it was, but for clusters that were set aside; one
  * after it leaves the image as it is to be.
  *
- * Bounds: q->tuning.window bytes of refcount blocks are in memory at a time. Where there are more,
- * the tables that touch them are read again for each part.
- * Threads: under the image's lock; the jobs of swap_tables.c touch only their own tables.
+ * Bounds: q->tuning.window bytes of refcount blocks are in memory at a time. Where there are
+ *more, the tables that touch them are read again for each part. Threads: under the image's
+ *lock; the jobs of swap_tables.c touch only their own tables.
  */
 #ifndef FORMATS_QCOW2_SWAP_H
 #define FORMATS_QCOW2_SWAP_H
@@ -75,7 +75,8 @@ struct swap {
 	uint8_t *window;
 	uint32_t first, n, per_window;	/* ranks in the window */
 	uint64_t low_index, high_index; /* of the refcount table, likewise */
-	struct swap_run *freed; /* clusters whose last reference went, maybe for a while */
+	bool replaces;		/* what is freed now is room for the next change: it stays */
+	struct swap_run *freed; /* else: whose last reference went, maybe for a while */
 	size_t nfreed, freed_room;
 };
 

@@ -157,6 +157,8 @@ static void forget_run(struct swap *s, uint64_t cl)
 {
 	struct swap_run *last = s->nfreed ? &s->freed[s->nfreed - 1] : NULL;
 
+	if (s->replaces)
+		return;
 	if (last && last->cl + last->n == cl) {
 		last->n++;
 		return;
