@@ -180,6 +180,7 @@ static int copy_what_differs(struct rebase *r, struct progress *progress, struct
 		.progress = progress,
 	};
 
+	r->image->below_to_come = r->onto;
 	return copy_run(&copy, err) || blk_flush(&r->chain->blk, err) ? -1 : 0;
 }
 

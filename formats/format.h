@@ -51,7 +51,9 @@ struct image {
 	/* What whoever opened it should be told, once; NULL: nothing. Owned. */
 	char *warning;
 
-	bool no_backing_read; /* set by a driver whose image ignores its backing file */
+	/* Set by rebase: what is absent will be read from an image that is not below yet. So
+	 * zeros have to be said, also where there is nothing below now. */
+	bool below_to_come;
 };
 
 struct snapshot_info {

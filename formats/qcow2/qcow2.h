@@ -288,6 +288,12 @@ static inline bool qcow2_external(const struct qcow2 *q)
 	return q->h.incompat & QCOW2_INCOMPAT_DATA_FILE;
 }
 
+/* Is what is absent zero? */
+static inline bool qcow2_alone(const struct qcow2 *q)
+{
+	return !q->h.backing_off && !q->image.below_to_come;
+}
+
 static inline bool qcow2_ext_l2(const struct qcow2 *q)
 {
 	return q->h.incompat & QCOW2_INCOMPAT_EXT_L2;

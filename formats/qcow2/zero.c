@@ -99,7 +99,7 @@ static int zero_cluster(struct qcow2 *q, const struct target *t, uint8_t *table,
 	if (qcow2_ext_l2(q))
 		old_map = get_be64(at + 8);
 	/* reads as zeros already */
-	if (!old && !old_map && !q->h.backing_off && !q->image.data_raw)
+	if (!old && !old_map && qcow2_alone(q) && !q->image.data_raw)
 		return 0;
 	if (!zero_entry(q, t, old, old_map, &entry, &map))
 		return 0;
@@ -131,7 +131,7 @@ static int zero_in_table(struct qcow2 *q, uint64_t off, uint64_t end, unsigned f
 	int rc = 0;
 
 	/* no table, nothing below: zeros as they are */
-	if (!(q->l1[i] & QCOW2_OFF_MASK) && !q->h.backing_off && !q->image.data_raw)
+	if (!(q->l1[i] & QCOW2_OFF_MASK) && qcow2_alone(q) && !q->image.data_raw)
 		return 0;
 	if (qcow2_l2_own(q, i, &table, err))
 		return -1;
@@ -195,7 +195,7 @@ int qcow2_zero(struct blk *blk, uint64_t off, uint64_t len, unsigned flags, stru
 
 	if (check_range(q, off, len, err))
 		return -1;
-	if (q->h.version < 3 && q->h.backing_off)
+	if (q->h.version < 3 && !qcow2_alone(q))
 		return err_set(err, ENOTSUP,
 			       "qcow2 version 2 has no zero clusters over a backing file");
 	if (flags & BLK_ADVISE)

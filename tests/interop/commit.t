@@ -2,7 +2,7 @@
 # commit against the peer: words and exit codes, the resulting base and overlay, whatever their
 # formats and sizes; read by the peer and by reader.py.
 . "${0%/*}/../tap.sh"
-. "${0%/*}/kit.sh"
+. "$TOP/tests/interop/kit.sh"
 skip_unless qemu-img qemu-io python3
 peer_version
 

@@ -100,6 +100,19 @@ held -r b 'the new backing file is being read' rebase -b b -F qcow2 t
 held '' b 'the new backing file is being written, -U' rebase -U -b b -F qcow2 t
 rm -rf ours peer
 
+# ---- from no backing file to one ----------------------------------------------------------
+for o in cluster_size=64k cluster_size=64k,compat=0.10 cluster_size=16k,extended_l2=on; do
+	cd "$T" && rm -rf m && mkdir m && cd m || exit 1
+	noise below 1500160
+	img -o $o top 2097152
+	io -c 'write -P 5 100k 70k' -c 'write -z 400k 64k' -c 'discard 100k 64k' top
+	peer convert -O raw top ../want
+	ok -n "from none ($o)" qimg rebase -b below -F raw top
+	cd "$T" || exit 1
+	ok -n "from none ($o): the same to the peer" peer compare -q -f raw want m/top
+	ok -n "from none ($o): sound" peer check -q m/top
+done
+
 # ---- the disk stays the same ---------------------------------------------------------------
 # same_as NAME IMAGE: its disk is want, and it is sound
 same_as() {
