@@ -2,7 +2,7 @@
 # rebase against the peer: words and exit codes, and that the disk stays the same, whatever is
 # below it and what comes there; read by the peer and by reader.py.
 . "${0%/*}/../tap.sh"
-. "${0%/*}/kit.sh"
+. "$TOP/tests/interop/kit.sh"
 skip_unless qemu-img qemu-io python3
 peer_version
 
