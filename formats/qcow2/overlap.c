@@ -129,6 +129,7 @@ struct span {
 
 struct qcow2_guard {
 	bool active_known, l1_known, l2_known;
+	bool proven; /* that something of this image overlaps */
 	struct set active_l2, refblocks, inactive_l2;
 	struct set twice; /* behind several L1 entries: stays until all is forgotten */
 	struct span *l1;  /* inactive L1 tables, in order, apart from each other */
@@ -370,13 +371,14 @@ int qcow2_overlap_find(struct qcow2 *q, unsigned kind, uint64_t off, uint64_t le
 	if (know(q, ask, err))
 		return -1;
 	*what = find(q, ask, off, len);
-	if (!*what)
+	if (!*what || q->guard->proven)
 		return 0;
 	/* never a false alarm: what is known may be old */
 	qcow2_overlap_reset(q);
 	if (know(q, ask, err))
 		return -1;
 	*what = find(q, ask, off, len);
+	q->guard->proven = *what;
 	return 0;
 }
 

@@ -331,6 +331,9 @@ static void test_tables_come_and_go(void **state)
 	assert_int_equal(qcow2_overlap_find(t.q, 0, old, 512, &what, &t.err), 0);
 	assert_string_equal(what, "active L2 table");
 	/* changed behind its back: what seems to be there is looked at again */
+	qcow2_overlap_reset(t.q);
+	assert_int_equal(qcow2_overlap_find(t.q, 0, UINT64_C(1) << 40, 512, &what, &t.err), 0);
+	assert_null(what);
 	t.q->l1[1] = 0;
 	assert_int_equal(qcow2_overlap_find(t.q, 0, old, 512, &what, &t.err), 0);
 	assert_null(what);
