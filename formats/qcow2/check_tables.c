@@ -33,6 +33,34 @@ static bool l1_sound(const struct checker *k, uint64_t v)
 	return !(v & L1_RESERVED) && off % k->cluster == 0 && off < k->file_size;
 }
 
+/* Other metadata that lies in one place only: no L2 table can be there. Refcount blocks are
+ * not among them: they move, when something else refers to them. */
+static bool on_metadata(const struct checker *k, uint64_t off)
+{
+	const struct qcow2_header *h = &k->q->h;
+	const struct {
+		uint64_t off, len;
+	} part[] = {
+		{0, 1},
+		{h->l1_off, h->l1_size * UINT64_C(8)},
+		{h->reftable_off, (uint64_t)h->reftable_cl << k->bits},
+		{h->snapshots_off, k->snap_len},
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(part); i++)
+		if (part[i].len && off < part[i].off + part[i].len &&
+		    part[i].off < off + k->cluster)
+			return true;
+	return false;
+}
+
+/* May an L1 entry be followed? Where entries are repaired, not to other metadata. */
+static bool l1_follow(const struct checker *k, uint64_t v)
+{
+	return l1_sound(k, v) &&
+	       !((k->fix & CHECK_FIX_ENTRIES) && on_metadata(k, v & QCOW2_OFF_MASK));
+}
+
 static unsigned l1_flags(const struct root *r, uint64_t v)
 {
 	if (!r->active)
@@ -78,7 +106,7 @@ static int gather(struct checker *k, void *arg, uint64_t first, const uint8_t *p
 
 		if (v == 0)
 			continue;
-		if (!l1_sound(k, v)) {
+		if (!l1_follow(k, v)) {
 			k->slow = true;
 			continue;
 		}
@@ -304,20 +332,18 @@ static uint64_t l1_guest(const struct checker *k, uint32_t index)
 /* Is the table nowhere, or where none can be? Then the entry may be dropped. */
 static bool l1_lost(struct checker *k, uint64_t off)
 {
-	bool unaligned = off % k->cluster != 0;
+	const char *what = "Table past the end of the file";
 
-	if (!(k->fix & CHECK_FIX_ENTRIES) || (!unaligned && off < k->file_size))
+	if (!(k->fix & CHECK_FIX_ENTRIES))
 		return false;
-	if (unaligned)
-		check_fault(k, true, "l1-entry", &off,
-			    "l2_offset=%" PRIx64
-			    ": Table is not cluster aligned; L1 entry corrupted",
-			    off);
-	else
-		check_fault(k, true, "l1-entry", &off,
-			    "l2_offset=%" PRIx64
-			    ": Table past the end of the file; L1 entry corrupted",
-			    off);
+	if (off % k->cluster != 0)
+		what = "Table is not cluster aligned";
+	else if (off < k->file_size && !on_metadata(k, off))
+		return false;
+	else if (off < k->file_size)
+		what = "Table in the place of other metadata";
+	check_fault(k, true, "l1-entry", &off, "l2_offset=%" PRIx64 ": %s; L1 entry corrupted",
+		    off, what);
 	return true;
 }
 
@@ -361,7 +387,7 @@ static int slow_entry(struct checker *k, const struct root *r, uint32_t index, u
 	const struct table *t;
 	int rc = 0;
 
-	if (l1_sound(k, v)) {
+	if (l1_follow(k, v)) {
 		t = check_table_at(k, v & QCOW2_OFF_MASK);
 		/* one that is not there: the file changed under us */
 		if (t && t->bad)
