@@ -31,6 +31,8 @@ static int read_header(struct qcow2 *q, struct err *err)
 		return -1;
 	if (qcow2_header_decode(head, n, &q->h, err) || qcow2_shape_check(&q->h, err))
 		return -1;
+	q->external = q->h.incompat & QCOW2_INCOMPAT_DATA_FILE;
+	q->ext_l2 = q->h.incompat & QCOW2_INCOMPAT_EXT_L2;
 	n = (size_t)1 << q->h.cluster_bits;
 	first = mem_alloc(n);
 	if (!first)

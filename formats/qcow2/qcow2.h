@@ -206,7 +206,8 @@ struct qcow2 {
 	struct qcow2_extra extra;
 	uint64_t file_size; /* of the image file when opened */
 
-	/* fixed by the header */
+	/* fixed by the header; the bits of h.incompat change under the lock */
+	bool external, ext_l2;
 	uint32_t cluster_size;
 	uint32_t l2_entry;	/* bytes: 8 or 16 */
 	unsigned l2_bits;	/* log2 of the entries in an L2 table */
@@ -260,7 +261,7 @@ static inline struct qcow2 *qcow2_of(struct blk *blk)
 /* Where guest data is: the external data file or the image file. */
 static inline struct blk *qcow2_home(struct qcow2 *q)
 {
-	return q->h.incompat & QCOW2_INCOMPAT_DATA_FILE ? q->image.data : q->image.blk.lower;
+	return q->external ? q->image.data : q->image.blk.lower;
 }
 
 /* The n entries from `at` on of an L2 table in the cache have changed. */
@@ -285,7 +286,7 @@ static inline uint8_t *qcow2_entry_at(const struct qcow2 *q, uint8_t *table, uin
 
 static inline bool qcow2_external(const struct qcow2 *q)
 {
-	return q->h.incompat & QCOW2_INCOMPAT_DATA_FILE;
+	return q->external;
 }
 
 /* Is what is absent zero? */
@@ -296,7 +297,7 @@ static inline bool qcow2_alone(const struct qcow2 *q)
 
 static inline bool qcow2_ext_l2(const struct qcow2 *q)
 {
-	return q->h.incompat & QCOW2_INCOMPAT_EXT_L2;
+	return q->ext_l2;
 }
 /* ---- header.c; pure --------------------------------------------------------------- */
 

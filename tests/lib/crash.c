@@ -148,19 +148,19 @@ void crash_create(struct crash *c, const struct crash_kind *kind, const struct c
 	create.opts = opts;
 	create.lower = new_file(c);
 	c->now->sectors = kind->sectors;
-	if (kind->below == BELOW_RAW || kind->below == BELOW_IMAGE) {
-		const char *name = kind->below == BELOW_RAW ? "below.raw" : "below.image";
+	if (kind->below != BELOW_NOTHING && kind->below != BELOW_DATA) {
+		const char *name = kind->below == BELOW_IMAGE ? "below.image" : "below.raw";
 
 		crash_good(c, opts_set(opts, "backing_file", name, &c->err));
 		crash_good(c, opts_set(opts, "backing_fmt",
-				       kind->below == BELOW_RAW ? "raw" : kind->format->name,
+				       kind->below == BELOW_IMAGE ? kind->format->name : "raw",
 				       &c->err));
 		for (unsigned i = 0; i < kind->sectors; i++)
 			c->now->value[i] = crash_below_stamp(name, i);
 	}
 	if (kind->below == BELOW_IMAGE)
 		create_below(c);
-	if (kind->below == BELOW_DATA) {
+	if (crash_has_data(kind)) {
 		crash_good(c, opts_set(opts, "data_file", "data", &c->err));
 		create.data = new_file(c);
 	}

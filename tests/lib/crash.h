@@ -36,6 +36,7 @@ enum crash_below {
 	BELOW_RAW,   /* a fixed raw file, shorter than the disk */
 	BELOW_IMAGE, /* an image of the same format, that may be written, too: file 1 */
 	BELOW_DATA,  /* not below but beside: an external data file, file 1 */
+	BELOW_RAW_AND_DATA,
 };
 
 /* One sort of image. */
@@ -46,6 +47,11 @@ struct crash_kind {
 	enum crash_below below;
 	bool quick; /* played also where time is short */
 };
+
+static inline bool crash_has_data(const struct crash_kind *k)
+{
+	return k->below == BELOW_DATA || k->below == BELOW_RAW_AND_DATA;
+}
 
 struct crash;
 

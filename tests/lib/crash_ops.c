@@ -186,7 +186,7 @@ int crash_write_some(struct crash *c, unsigned times, unsigned max)
 int crash_fill_disk(struct crash *c)
 {
 	unsigned per = per_grain(c), all = c->now->sectors / per;
-	bool packs = pack_has(c->chain->blk.codec) && c->kind->below != BELOW_DATA;
+	bool packs = pack_has(c->chain->blk.codec) && !crash_has_data(c->kind);
 
 	for (unsigned i = 0; i + 4 < all; i += 5) {
 		TRY(crash_write(c, i * per, 2 * per));

@@ -62,7 +62,7 @@ static int run_discard(struct crash *c)
 
 static bool fits_packed(const struct crash_kind *k)
 {
-	return k->below != BELOW_DATA && (!strstr(k->create, "zstd") || pack_has(CODEC_ZSTD));
+	return !crash_has_data(k) && (!strstr(k->create, "zstd") || pack_has(CODEC_ZSTD));
 }
 
 static int run_packed(struct crash *c)

@@ -17,7 +17,7 @@
 
 static bool fits_snapshot(const struct crash_kind *k)
 {
-	return k->format->snapshot && k->format->snapshot->create && k->below != BELOW_DATA &&
+	return k->format->snapshot && k->format->snapshot->create && !crash_has_data(k) &&
 	       !strstr(k->create, "refcount_bits=1,");
 }
 
@@ -88,7 +88,8 @@ const struct crash_row crash_rows_many[] = {
 
 static bool fits_rebase(const struct crash_kind *k)
 {
-	return k->format->set_backing && k->below == BELOW_RAW;
+	return k->format->set_backing &&
+	       (k->below == BELOW_RAW || k->below == BELOW_RAW_AND_DATA);
 }
 
 /* Does what is at a sector come from the file below, and is it another one there? */

@@ -25,7 +25,8 @@ static const struct crash_kind kinds[] = {
 	{F, "cluster_size=16k,extended_l2=on,compression_type=zstd", NULL, 1000, BELOW_NOTHING,
 	 false},
 	{F, "cluster_size=512", "cache-size=1k", 500, BELOW_NOTHING, true},
-	{F, "cluster_size=512,data_file=data", NULL, 500, BELOW_DATA, true},
+	{F, "cluster_size=512,data_file=data", NULL, 500, BELOW_DATA, false},
+	{F, "cluster_size=512,data_file=data", NULL, 600, BELOW_RAW_AND_DATA, true},
 	{F, "cluster_size=4k,data_file=data,data_file_raw=on", NULL, 801, BELOW_DATA, false},
 	{0},
 };
@@ -47,7 +48,7 @@ static int amend(struct crash *c, const char *text)
 
 static bool is_plain(const struct crash_kind *k)
 {
-	return k->below != BELOW_DATA && !strstr(k->create, "extended") &&
+	return !crash_has_data(k) && !strstr(k->create, "extended") &&
 	       !strstr(k->create, "refcount") && !strstr(k->create, "compat");
 }
 

@@ -16,6 +16,7 @@
 #include "formats/qcow2/qcow2.h"
 #include "lib/bytes.h"
 #include "lib/chain.h"
+#include "lib/dirty.h"
 #include "lib/filter/pass.h"
 #include "lib/io/io.h"
 #include "lib/mem.h"
@@ -31,6 +32,7 @@ struct kind {
 	const char *create, *open;
 	bool backing, data, snapshot;
 	enum chain_detect detect;
+	bool bitmap;
 };
 
 static const struct kind kinds[] = {
@@ -40,11 +42,11 @@ static const struct kind kinds[] = {
 	{"cluster_size=16k,extended_l2=on", NULL, true, false, true, DETECT_OFF},
 	{"cluster_size=32k,extended_l2=on,compression_type=zstd", "cache-size=128k", false,
 	 false, false, DETECT_ZEROES},
-	{"cluster_size=4k,lazy_refcounts=on", NULL, false, false, false, DETECT_OFF},
+	{"cluster_size=4k,lazy_refcounts=on", NULL, false, false, false, DETECT_OFF, true},
 	{"cluster_size=2k,compat=0.10", NULL, false, false, true, DETECT_OFF},
 	{"cluster_size=4k,data_file=data,data_file_raw=on", NULL, false, true, false,
 	 DETECT_OFF},
-	{"cluster_size=4k,data_file=data", NULL, true, true, false, DETECT_OFF},
+	{"cluster_size=4k,data_file=data", NULL, true, true, false, DETECT_OFF, true},
 };
 
 /* The disk: units of one sector, then units of UNIT sectors, then what is shared. */
@@ -305,11 +307,6 @@ static void write_some(void)
 	}
 }
 
-static bool has_snapshots(void)
-{
-	return m.kind->snapshot && format_qcow2.snapshot && format_qcow2.snapshot->create;
-}
-
 static void create_image(const struct kind *kind)
 {
 	struct opts *opts = opts_new(&m.why);
@@ -337,11 +334,25 @@ static void create_image(const struct kind *kind)
 	if (!kind->data && pack_has(m.chain->blk.codec))
 		pack_some(SINGLES / 2, SECTORS - 800);
 	memcpy(m.snap, m.shadow, sizeof(m.snap));
-	if (has_snapshots())
+	if (m.kind->snapshot)
 		good(format_qcow2.snapshot->create((struct image *)m.chain->layer[0], &info,
 						   &m.why));
+	if (kind->bitmap)
+		good(format_qcow2.bitmap->add((struct image *)m.chain->layer[0], "b", 1024,
+					      true, &m.why));
 	close_image();
 	open_image(IMAGE_WRITE);
+}
+
+/* The bitmap tells of all that is not what it was. */
+static void check_bitmap(void)
+{
+	struct dirty *bits;
+
+	good(format_qcow2.bitmap->read((struct image *)m.chain->layer[0], "b", &bits, &m.why));
+	for (unsigned i = 0; i < SECTORS; i++)
+		assert_true(m.shadow[i] == m.snap[i] || dirty_test(bits, i * UINT64_C(512)));
+	dirty_free(bits);
 }
 
 static void compare(const uint32_t *want)
@@ -410,7 +421,9 @@ static void play(const struct kind *kind)
 	check_image();
 	open_image(0);
 	compare(m.shadow);
-	if (has_snapshots()) {
+	if (kind->bitmap)
+		check_bitmap();
+	if (m.kind->snapshot) {
 		good(format_qcow2.snapshot->load((struct image *)m.chain->layer[0], 0, &m.why));
 		compare(m.snap);
 	}
