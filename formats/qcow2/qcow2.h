@@ -3,7 +3,8 @@
  *
  *	header.c   the header and its extensions, every limit
  *	open.c     open and close; hollow.c: an answer about the file
- *	snapshot.c  the table of snapshots
+ *	snapshot.c  the table of snapshots; snapshot.h: what is done with them; swap.h: how,
+ *	            all at once
  *	bitmap.c    the directory of bitmaps; bitmap_store.c: how it and they are replaced;
  *	            bitmap_live.c: kept true; bitmap_ops.c: what users do with them
  *	map.c      L1 and L2 tables -> extents; packed.c: compressed clusters

@@ -24,6 +24,9 @@ platter create -q -f qcow2 -o data_file=external,data_file_raw=on outside 1M
 each info --output=json top
 each measure --output=json -O qcow2 top
 each snapshot -l top
+platter snapshot -c s top
+each snapshot --output=json top
+each snapshot -a s top
 
 makes create -f raw new 1M
 makes create -f qcow2 new 1M
