@@ -190,6 +190,7 @@ struct blk {
 	uint32_t part;	/* subclusters: claim() and zero() take whole parts of a grain that is
 			 * neither packed nor shared; 0: only whole grains */
 	unsigned caps;
+	uint64_t below; /* resize with PREALLOC_ZERO: how far the image below goes on */
 	enum codec codec;
 	char *name;    /* owned: what messages and `map` call it */
 	void *serial_; /* blk.c's own */

@@ -422,10 +422,13 @@ static int clear_last(struct chain *c, bool over, struct err *err)
 	AUTO_FREE uint8_t *buf = NULL;
 	struct extent e;
 
-	if (start == end || c->layer[0]->ops->pwrite)
+	if (end % c->blk.grain == 0 || c->layer[0]->ops->pwrite)
 		return 0;
-	if (blk_extent(c->layer[0], start, end - start, &e, err))
+	/* other parts of the grain are the format's to hide, unless they are in one piece */
+	if (blk_extent(c->layer[0], start < end ? start : end - unit, 1, &e, err))
 		return -1;
+	if (start == end && !(e.flags & EXT_PACKED))
+		return 0;
 	if (e.flags == EXT_ZERO || (!over && (e.flags & EXT_ABSENT)))
 		return 0;
 	if (e.flags == EXT_DATA && e.home) {
@@ -448,11 +451,8 @@ static int clear_last(struct chain *c, bool over, struct err *err)
  * there is something to hide: the rest costs nothing. */
 static int grow_over(struct chain *c, uint64_t size, enum blk_prealloc p, struct err *err)
 {
-	uint64_t below = round_up(blk_size(c->layer[1]), 512);
-
-	if (blk_resize(c->layer[0], MIN(size, below), p | PREALLOC_ZERO, err))
-		return -1;
-	return size > below ? blk_resize(c->layer[0], size, p, err) : 0;
+	c->layer[0]->below = blk_size(c->layer[1]);
+	return blk_resize(c->layer[0], size, p | PREALLOC_ZERO, err);
 }
 
 static int chain_resize_op(struct blk *blk, uint64_t size, enum blk_prealloc p, struct err *err)

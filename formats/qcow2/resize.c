@@ -98,9 +98,10 @@ static int grow_data(struct qcow2 *q, uint64_t size, enum blk_prealloc p, struct
 static int hide_below(struct qcow2 *q, uint64_t size, struct err *err)
 {
 	uint64_t unit = qcow2_ext_l2(q) ? q->image.blk.part : q->cluster_size;
+	uint64_t from = round_up(q->h.size, unit);
+	uint64_t to = round_up(MIN(size, q->image.blk.below), q->cluster_size);
 
-	return qcow2_zero_held(q, round_up(q->h.size, unit), round_up(size, q->cluster_size), 0,
-			       err);
+	return from < to ? qcow2_zero_held(q, from, to, 0, err) : 0;
 }
 
 static int settle_data(struct qcow2 *q, struct err *err)
