@@ -185,6 +185,24 @@ class Merge(Job):
                 raise Wrong(f"the bits differ in cluster {i} of the bitmap")
 
 
+class Ahead(Job):
+    """All metadata of a disk of 1 TiB, made by create or by resize."""
+
+    def __init__(self, name, what, must, line, resize=False):
+        super().__init__(name, what, must)
+        self.line, self.resize = line, resize
+
+    def prepare(self, bench, folder, target):
+        if self.resize:
+            peer_says(bench, "create", "-q", "-f", "qcow2", target, "1M")
+
+    def command(self, bench, folder, target):
+        return [*self.line, target, "1T"]
+
+    def check(self, bench, folder, ours, peer, *printed):
+        peer_says(bench, "check", "-f", "qcow2", ours)
+
+
 class ManyInfos(Job):
     needs = ("small.qcow2",)
 
@@ -237,6 +255,10 @@ jobs += [
            ["check", JSON]),
     Report("repair-64", "check -r leaks of that", 0.15, "full-64.qcow2",
            ["check", "-r", "leaks", JSON]),
+    Ahead("create-ahead", "create of 1 TiB with all metadata", 0.1,
+          ["create", "-q", "-f", "qcow2", "-o", "preallocation=metadata"]),
+    Ahead("resize-ahead", "resize to that", 0.1,
+          ["resize", "-q", "-f", "qcow2", "--preallocation=metadata"], resize=True),
     Report("map-1t", "map of 1 TiB, scattered", 0.1, "scattered-1t.qcow2", ["map", JSON]),
     Report("check-1t", "check of it", 0.05, "scattered-1t.qcow2", ["check", JSON]),
     Report("map-34t", "map of 34 TiB, scattered", 0.1, "scattered-34t.qcow2", ["map", JSON]),

@@ -248,13 +248,34 @@ static void test_create(void **state)
 	opts_free(o);
 }
 
+/* Whole sectors are shown; what is new is zero, also of the last one. */
+static void test_resize(void **state)
+{
+	struct image *image = open_raw(2000, NULL);
+	uint8_t buf[512];
+	struct err err;
+
+	assert_int_equal(image->blk.size, 2048);
+	assert_int_equal(blk_resize(&image->blk, 700, PREALLOC_OFF, &err), 0);
+	assert_int_equal(image->blk.size, 1024);
+	assert_int_equal(blk_size(image->blk.lower), 700);
+	assert_int_equal(blk_resize(&image->blk, 5000, PREALLOC_OFF, &err), 0);
+	assert_int_equal(image->blk.size, 5120);
+	assert_int_equal(blk_pread(&image->blk, buf, 512, 512, &err), 0);
+	for (unsigned i = 0; i < 512; i++)
+		assert_int_equal(buf[i], i < 700 - 512 ? (512 + i) % 250 + 1 : 0);
+	assert_int_equal(blk_resize(&image->blk, 0, PREALLOC_OFF, &err), 0);
+	assert_int_equal(image->blk.size, 0);
+	close_raw(image);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_sizes),  cmocka_unit_test(test_extents),
 		cmocka_unit_test(test_claim),  cmocka_unit_test(test_write_grows),
 		cmocka_unit_test(test_window), cmocka_unit_test(test_bad_windows),
-		cmocka_unit_test(test_create),
+		cmocka_unit_test(test_create), cmocka_unit_test(test_resize),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
