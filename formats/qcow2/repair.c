@@ -148,6 +148,8 @@ static int by_number(const void *a, const void *b)
 /* Blocks that were counted past the end of the file: as if they had been freed. */
 static void say_outside(struct checker *k, uint64_t *cl, size_t n)
 {
+	if (n == 0)
+		return;
 	qsort(cl, n, sizeof(*cl), by_number);
 	for (size_t i = 0, same; i < n; i += same) {
 		for (same = 1; i + same < n && cl[i + same] == cl[i]; same++)
