@@ -275,6 +275,8 @@ static int snapshot_image(const struct opts *o, const char *name)
 	if (take_action(o, &a) || args_output(o, &json) || args_source(o, name, &r) ||
 	    args_object(o))
 		return 1;
+	if (a.what != 'l' && (opts_has(o, "output") || opts_has(o, "exclusive")))
+		return cmd_usage("--output and --exclusive are for the list of snapshots");
 	r.write = a.what && a.what != 'l';
 	chain = stack_open(&r, &err);
 	if (!chain) {

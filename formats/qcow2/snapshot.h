@@ -5,6 +5,9 @@
  *	snapshot_view.c   for readers: load, exclusive
  *	snapshot_write.c  create, apply, remove; the table, written
  *	swap.h            new tables for old ones, at once
+ *
+ * Nobody has a claim while a snapshot is taken or applied: what it would write in place
+ * would be written into the snapshot.
  */
 #ifndef FORMATS_QCOW2_SNAPSHOT_H
 #define FORMATS_QCOW2_SNAPSHOT_H

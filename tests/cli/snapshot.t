@@ -101,6 +101,9 @@ like "$err" "snapshot.nome" 'an unknown key'
 # ---- what cannot be ----------------------------------------------------------------------------
 exits 1 platter snapshot -c a -d b disk
 like "$err" "Cannot mix '-l', '-a', '-c', '-d'" 'one action'
+exits 1 platter snapshot -c a --output json disk
+exits 1 platter snapshot -d second --exclusive disk
+like "$err" 'for the list' 'what is printed is the list'
 truncate -s 1M raw
 exits 1 platter snapshot -f raw -c a raw
 like "$err" "raw" 'raw has none'
