@@ -102,18 +102,15 @@ static void help_qemu_img(FILE *to)
 
 static void help_platter(FILE *to)
 {
-	fputs("platter - create, convert, inspect and check disk images\n\n"
-	      "Usage: platter COMMAND [OPTIONS] ...\n\n",
-	      to);
+	fputs("Usage: platter COMMAND [OPTIONS] ...\n\n", to);
 	for (size_t i = 0; commands[i]; i++) {
 		if (!(commands[i]->flags & CMD_HIDDEN))
 			fprintf(to, "  %-12s %s\n", commands[i]->name, commands[i]->summary);
 	}
 	putc('\n', to);
 	print_formats(to);
-	fputs("\nplatter help COMMAND, or platter COMMAND --help, tells a command's options;\n"
-	      "platter --version what is in this build. Called through a link with the name\n"
-	      "qemu-img, this is qemu-img.\n",
+	fputs("'platter help COMMAND' tells a command's options, 'platter --version' what is\n"
+	      "in this build. Called through a link named qemu-img, this is qemu-img.\n",
 	      to);
 }
 
