@@ -232,7 +232,7 @@ static int check_chain(const struct opts *o, const char *name, bool json, unsign
 		return CHECK_NONE;
 	}
 	rc = run_twice(o, image, json, fix, &c, &list);
-	if (rc == 0 && json)
+	if (rc == 0 && json && !opts_has(o, "quiet"))
 		rc = print_json(name, image->format->name, &c, ours ? &list : NULL);
 	problems_free(&list);
 	if (rc)

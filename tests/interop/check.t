@@ -14,6 +14,7 @@ all() {
 	same_output check "$@"
 	same_output check --output=json "$@"
 	same_output check -q "$@"
+	same_output check -q --output=json "$@"
 }
 
 img empty 64M
