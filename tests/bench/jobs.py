@@ -166,6 +166,30 @@ class Snapshot(Job):
             raise Wrong(f"snapshots {ids[0]} and not {ids[1]}")
 
 
+class SmallWrites(Job):
+    """bench -w: 4 KiB, each into another cluster of a fresh image."""
+
+    LINE = ["-w", "-f", "qcow2", "-c", "10000", "-S", "1028k"]
+
+    def __init__(self, depth, cache):
+        super().__init__(f"write-{cache}-{depth}", f"4 KiB writes, {depth} at once, -t {cache}",
+                         0.9)
+        self.line = [*self.LINE, "-d", str(depth), "-t", cache]
+        self.checked = False
+
+    def prepare(self, bench, folder, target):
+        peer_says(bench, "create", "-q", "-f", "qcow2", target, "20G")
+
+    def command(self, bench, folder, target):
+        return ["bench", *self.line, target]
+
+    def check(self, bench, folder, ours, peer, *printed):
+        peer_says(bench, "check", "-f", "qcow2", ours)
+        if not self.checked:
+            peer_says(bench, "compare", "-f", "qcow2", "-F", "qcow2", ours, peer)
+        self.checked = True
+
+
 class Merge(Job):
     """bitmap --merge: each run gets a fresh copy of the source."""
 
@@ -283,6 +307,7 @@ jobs += [
     Report("info-full", "info of 4 TiB, all mapped", 0.7, "full.qcow2", ["info", JSON], 10),
     Report("info-34t", "info of 34 TiB, scattered", 0.7, "scattered-34t.qcow2",
            ["info", JSON], 10),
+    *(SmallWrites(depth, cache) for cache in ("writeback", "none") for depth in (1, 32, 64)),
     SameForAnyM("same-plain", "same target for any -m", None, "disk.raw", "qcow2"),
     SameForAnyM("same-zlib", "same, compressed", None, "disk.raw", "qcow2", ("-c",)),
     SameForAnyM("same-zstd", "same, with zstd", None, "disk.raw", "qcow2", ZSTD),

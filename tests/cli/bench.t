@@ -36,6 +36,16 @@ for d in 1 2 32 64 1000; do
 	done
 done
 
+# only what is asked for is written, and the file ends with its last cluster
+for t in writeback none; do
+	rm -f w
+	platter create -q -f qcow2 w 1G
+	ok platter bench -w -t $t --pattern=7 -c 100 -S 1028k -d 4 w
+	end=$(platter check --output=json w | sed -n 's/.*"image-end-offset": \([0-9]*\).*/\1/p')
+	is "$(stat -c %s w)" "$end" "-t $t: no longer than needed"
+	[ $t = none ] || ok -n 'holes around the requests' [ "$(du -k w | cut -f 1)" -lt 3000 ]
+done
+
 # an overlay: what is around the request stays
 head -c 4M /dev/zero | tr '\0' a >base
 platter create -q -f qcow2 -b base -F raw over

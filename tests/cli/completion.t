@@ -1,5 +1,5 @@
 #!/bin/bash
-# The completion scripts: bash's is run, the others are read.
+# The completion scripts, run by each shell that is there.
 . "${0%/*}/../tap.sh"
 
 ok -n 'a script for bash' platter completion bash
@@ -57,12 +57,43 @@ for shell in bash zsh fish; do
 	done
 	is "$missing" '' "$shell: no option is missing"
 done
+
+# What is typed, and all that is offered then.
+lines=(
+	'platter cre' create
+	'platter info --ba' --backing-chain
+	'platter info -f qc' qcow2
+	'platter info --output=j' json
+	'platter info --output j' json
+	'platter info dis' disk.qcow2
+	'platter help in' info
+	'platter completion z' zsh
+	'platter create -f qcow2 -b di' disk.qcow2
+	'platter bench -i nat' native
+	'platter dd -O q' qcow2
+	'platter compare disk.qcow2 --st' --strict
+)
+of_fish() {
+	local line
+	for line; do
+		# what follows a tab is the description
+		fish --no-config -c "source fish.txt; complete -C '$line'" | cut -f 1 |
+			sed 's/^--output=//' | paste -s -d ' ' -
+	done
+}
+of_zsh() { zsh -f "$TOP/tests/cli/complete.zsh" zsh.txt "$@"; }
 for shell in zsh fish; do
-	if command -v $shell >/dev/null; then
-		ok -n "$shell parses it" $shell -n $shell.txt
-	else
-		skip 1 "no $shell here"
+	if ! command -v $shell >/dev/null; then
+		skip $((1 + ${#lines[@]} / 2)) "no $shell here"
+		continue
 	fi
+	ok -n "$shell parses it" $shell -n $shell.txt
+	typed=()
+	for ((i = 0; i < ${#lines[@]}; i += 2)); do typed+=("${lines[i]}"); done
+	mapfile -t got < <(HOME=$T XDG_DATA_HOME=$T "of_$shell" "${typed[@]}" 2>&1)
+	for ((i = 0; i < ${#typed[@]}; i++)); do
+		is "${got[i]-}" "${lines[2 * i + 1]}" "$shell: ${typed[i]}"
+	done
 done
 
 exits 1 -n 'no shell' platter completion
