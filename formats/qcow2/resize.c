@@ -148,7 +148,9 @@ int qcow2_resize(struct blk *blk, uint64_t size, enum blk_prealloc p, struct err
 		return err_set(err, EINVAL, "The new size must be a multiple of 512");
 	if (q->h.version < 3 && q->h.nb_snapshots)
 		return err_set(err, ENOTSUP, "Can't resize a v2 image which has snapshots");
-	if ((p & PREALLOC_ZERO) && q->h.version < 3)
+	/* where data is preallocated it hides what is below */
+	if ((p & PREALLOC_ZERO) && q->h.version < 3 &&
+	    (p & ~(unsigned)PREALLOC_ZERO) <= PREALLOC_METADATA)
 		return err_set(err, ENOTSUP,
 			       "Failed to zero out new clusters: Operation not supported");
 	if (qcow2_l1_needed(&q->h, size) > QCOW2_L1_MAX / 8 || size > INT64_MAX)

@@ -197,4 +197,16 @@ for s in 2M '--shrink 512k'; do
 	resized disk $s
 	is "$(stat -c %s ours/d)" "$(stat -c %s peer/d)" "raw data file, $s: as long"
 done
+# version 2 over a longer backing file: only where data is preallocated
+cd "$T" || exit 1
+head -c 3000320 /dev/urandom >below
+for p in off metadata falloc full; do
+	for tool in qimg peer; do
+		img -o compat=0.10,cluster_size=4k -b "$T/below" -F raw "$T/v2.$tool" 1049088
+		(cd "$T" && $tool resize -q --preallocation=$p "$T/v2.$tool" 2M) >/dev/null 2>&1
+		echo $? >"code.$tool"
+	done
+	is "$(<code.qimg)" "$(<code.peer)" "version 2, preallocation=$p: exit code"
+	ok -n "version 2, preallocation=$p: the disk" qemu-img compare -q v2.qimg v2.peer
+done
 done_testing
