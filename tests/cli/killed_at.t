@@ -135,6 +135,8 @@ killed 'before.raw' resize -q --shrink image 4M
 killed 'before.raw' resize -q --preallocation=metadata image +4M
 killed 'before.raw' resize -q --preallocation=full image +1M
 killed 'before.raw' bitmap --add image b
+killed 'before.raw' amend -o refcount_bits=64 image
+killed 'before.raw' amend -o lazy_refcounts=on image
 any_time 'before.raw disk zero' convert -n -r 10M -f raw -O qcow2 disk image
 any_time 'before.raw' snapshot -c two image
 any_time 'before.raw' resize -q --shrink image 4M

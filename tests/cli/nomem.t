@@ -49,4 +49,27 @@ each measure -O qcow2 top
 makes convert -O qcow2 data new
 makes convert -c -O qcow2 -m 1 data new
 makes convert -O raw top new
+
+# What changes an image: one that is written again and again.
+platter create -q -f qcow2 -o cluster_size=4k image 1M
+platter convert -n -f raw -O qcow2 data image
+sound() {
+	run platter check image
+	like $rc '^[03]$' 'which leaves the image sound'
+	rm -f image
+	platter create -q -f qcow2 -o cluster_size=4k image 1M
+	platter convert -n -f raw -O qcow2 data image
+}
+each convert -n -f raw -O qcow2 data image
+sound
+each resize -q image 2M
+sound
+each amend -o lazy_refcounts=on image
+sound
+each amend -o refcount_bits=8 image
+sound
+each check -r all image
+sound
+each rebase -u -b base -F qcow2 image
+sound
 done_testing
