@@ -174,6 +174,23 @@ static bool fits_prealloc(const struct crash_kind *k)
 	return k->below == BELOW_NOTHING;
 }
 
+/* What is below is longer than the disk: it must never show. */
+static int run_uncover(struct crash *c)
+{
+	unsigned old = c->now->sectors;
+
+	TRY(crash_write(c, old - 10, 3));
+	TRY(crash_resize(c, old + 61, PREALLOC_OFF));
+	TRY(crash_write(c, old + 5, 9));
+	TRY(crash_resize(c, old + 80, PREALLOC_OFF));
+	return crash_write(c, old + 70, 3);
+}
+
+const struct crash_row crash_rows_short[] = {
+	{.name = "grow over what is below", .setup = crash_fill_disk, .run = run_uncover},
+	{0},
+};
+
 static bool fits_shrink(const struct crash_kind *k)
 {
 	return k->below == BELOW_NOTHING || k->below == BELOW_DATA;

@@ -102,12 +102,21 @@ static const struct crash_kind large[] = {
 	{0},
 };
 
+static const struct crash_kind small[] = {
+	{F, "cluster_size=512", NULL, 199, BELOW_RAW, true},
+	{F, "cluster_size=4k", NULL, 177, BELOW_RAW, true},
+	{F, "cluster_size=16k,extended_l2=on", NULL, 150, BELOW_RAW, true},
+	{F, "cluster_size=512,data_file=data", NULL, 200, BELOW_RAW_AND_DATA, true},
+	{0},
+};
+
 static void test_logs(void **state)
 {
 	crash_play_logs(kinds, crash_rows_data);
 	crash_play_logs(kinds, crash_rows_image);
 	crash_play_logs(kinds, crash_rows_bitmap);
 	crash_play_logs(large, crash_rows_many);
+	crash_play_logs(small, crash_rows_short);
 	crash_play_logs(kinds, amend_rows);
 }
 
@@ -117,6 +126,7 @@ static void test_faults(void **state)
 	crash_play_faults(kinds, crash_rows_image);
 	crash_play_faults(kinds, crash_rows_bitmap);
 	crash_play_faults(large, crash_rows_many);
+	crash_play_faults(small, crash_rows_short);
 	crash_play_faults(kinds, amend_rows);
 }
 
