@@ -349,6 +349,17 @@ static uint64_t dice(uint64_t seed, uint64_t a, uint64_t b)
 	return x ^ x >> 32;
 }
 
+/* Only the first sector, or all but that. */
+static int apply_part_of(struct bytes *b, const struct log_entry *e, bool head, struct err *err)
+{
+	uint64_t first = MIN(SECTOR - e->off % SECTOR, e->len);
+
+	if (e->kind != LOG_WRITE && e->kind != LOG_ZERO)
+		return apply(b, e, err);
+	return head ? apply_part(b, e, 0, first, err)
+		    : apply_part(b, e, first, e->len - first, err);
+}
+
 static int apply_torn(struct bytes *b, const struct log_entry *e, uint64_t seed, size_t i,
 		      unsigned odds, struct err *err)
 {
@@ -374,6 +385,10 @@ static int apply_lossy(struct bytes *b, const struct log_entry *e, size_t i,
 		return i == loss->which ? apply(b, e, err) : 0;
 	case LOSE_ONE:
 		return i != loss->which ? apply(b, e, err) : 0;
+	case LOSE_TAIL:
+	case LOSE_HEAD:
+		return i == loss->which ? apply_part_of(b, e, loss->kind == LOSE_TAIL, err)
+					: apply(b, e, err);
 	case LOSE_RANDOM_PARTS:
 		if (roll % 4 == 0 && (e->kind == LOG_WRITE || e->kind == LOG_ZERO))
 			return apply_torn(b, e, loss->which, i, odds, err);

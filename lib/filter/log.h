@@ -54,6 +54,8 @@ enum log_loss_kind {
 	LOSE_NOTHING,	   /* the files at that point */
 	LOSE_ALL_BUT_ONE,  /* only entry `which` is there: it overtook the others */
 	LOSE_ONE,	   /* only entry `which` is not */
+	LOSE_TAIL,	   /* of entry `which` only the first sector is there */
+	LOSE_HEAD,	   /* of entry `which` all but the first sector is there */
 	LOSE_RANDOM,	   /* some entries, by `which` */
 	LOSE_RANDOM_PARTS, /* some entries, of some others some sectors */
 };

@@ -119,8 +119,11 @@ static void look_at(struct crash *c, size_t n, const struct effort *effort)
 		return;
 	for (unsigned i = 0; i < c->nfile; i++)
 		stable = MIN(stable, log_stable(c->log, n, i));
-	if (log_entry(c->log, n - 1)->kind != LOG_FLUSH)
+	if (log_entry(c->log, n - 1)->kind != LOG_FLUSH) {
 		look(c, n, &(struct log_loss){LOSE_ALL_BUT_ONE, n - 1}, what);
+		look(c, n, &(struct log_loss){LOSE_TAIL, n - 1}, what);
+		look(c, n, &(struct log_loss){LOSE_HEAD, n - 1}, what);
+	}
 	if (n == log_count(c->log) || log_entry(c->log, n)->kind == LOG_FLUSH)
 		for (size_t i = MAX(stable, n - MIN(n, effort->lose_one)); i < n; i++)
 			look(c, n, &(struct log_loss){LOSE_ONE, i}, what);
