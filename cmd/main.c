@@ -239,6 +239,7 @@ int main(int argc, char **argv)
 	io_file_tell_holders(cmd_persona == PERSONA_PLATTER);
 	occupy_streams();
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN); /* the write fails, and says so */
 	r = argc > 0 ? standard_options(&argc, &argv) : -1;
 	if (r >= 0)
 		return finish(r);

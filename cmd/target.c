@@ -148,7 +148,6 @@ static void catch_end(void)
 	static const int ends[] = {SIGINT, SIGTERM, SIGHUP, SIGXCPU};
 	struct sigaction sa = {.sa_handler = on_end, .sa_flags = SA_RESETHAND}, old;
 
-	signal(SIGXFSZ, SIG_IGN); /* the write fails, and says so */
 	sigemptyset(&sa.sa_mask);
 	for (size_t i = 0; i < ARRAY_LEN(ends); i++) {
 		if (sigaction(ends[i], NULL, &old) == 0 && old.sa_handler == SIG_DFL)

@@ -46,6 +46,13 @@ for t in writeback none; do
 	[ $t = none ] || ok -n 'holes around the requests' [ "$(du -k w | cut -f 1)" -lt 3000 ]
 done
 
+# no more room: an error, and a sound image
+rm -f w
+platter create -q -f qcow2 w 1G
+exits 1 sh -c 'ulimit -f 6000; exec "$0" bench -w -c 200 -S 128k -d 4 w' "$PLATTER"
+like "$err" 'File too large' 'a limit is said, not died of'
+exits 0 platter check -q w
+
 # an overlay: what is around the request stays
 head -c 4M /dev/zero | tr '\0' a >base
 platter create -q -f qcow2 -b base -F raw over
