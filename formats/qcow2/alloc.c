@@ -46,7 +46,8 @@ static int count_run(struct qcow2 *q, uint64_t cl, uint64_t max, bool used, uint
 			*n += part;
 			continue;
 		}
-		for (k = 0; k < part; k++)
+		k = !used && qcow2_refs_none(order, block, i, part) ? part : 0;
+		for (; k < part; k++)
 			if ((qcow2_ref_get(order, block, i + k) != 0) != used)
 				break;
 		cache_put(q->ref_cache, block);
@@ -287,7 +288,10 @@ int qcow2_alloc_area(struct qcow2 *q, uint64_t n, uint64_t *off, struct err *err
 /* Makes new refcount blocks stable, then lets the table point to them. */
 static int publish_blocks(struct qcow2 *q, uint64_t low, uint64_t high, struct err *err)
 {
-	if (cache_flush(q->ref_cache, err) || wait_stable(q, err) ||
+	/* a new image is whole when it gets its name, and not before */
+	bool wait = !(q->flags & IMAGE_NEW);
+
+	if ((wait && (cache_flush(q->ref_cache, err) || wait_stable(q, err))) ||
 	    write_reftable(q, q->h.reftable_off, low, high, err))
 		return -1;
 	cache_data_written(q->l2_cache);

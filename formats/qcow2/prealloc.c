@@ -14,8 +14,10 @@
 static void set_entries(struct qcow2 *q, uint8_t *table, uint64_t off, uint64_t n,
 			uint64_t host)
 {
-	for (uint64_t i = 0; i < n; i++, off += q->cluster_size, host += q->cluster_size)
-		put_be64(qcow2_entry_at(q, table, off), host | QCOW2_COPIED);
+	uint8_t *at = qcow2_entry_at(q, table, off);
+
+	for (uint64_t i = 0; i < n; i++, at += q->l2_entry, host += q->cluster_size)
+		put_be64(at, host | QCOW2_COPIED);
 	cache_dirty(q->l2_cache, table);
 }
 

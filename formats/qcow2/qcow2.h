@@ -403,6 +403,8 @@ int qcow2_corrupt(struct qcow2 *q, struct err *err, const char *fmt, ...)
 
 uint64_t qcow2_ref_get(unsigned order, const uint8_t *block, uint64_t i);
 void qcow2_ref_put(unsigned order, uint8_t *block, uint64_t i, uint64_t v);
+/* Are all n counts from i on 0? */
+bool qcow2_refs_none(unsigned order, const uint8_t *block, uint64_t i, uint64_t n);
 /* q->reftable, for writing and check. */
 int qcow2_reftable_load(struct qcow2 *q, struct err *err);
 /* The block at refcount table index i, held; *block NULL where there is none. */

@@ -9,6 +9,7 @@
 #include "formats/qcow2/qcow2.h"
 #include "lib/bytes.h"
 #include "lib/mem.h"
+#include "lib/zero.h"
 
 /* What waits to be freed is bounded: then the tables are synced first. */
 #define LATER_MAX 65536
@@ -151,6 +152,29 @@ static void mark(struct qcow2 *q, uint8_t *block, uint64_t i, uint64_t n)
 	cache_dirty_part(q->ref_cache, block, from, to - from);
 }
 
+bool qcow2_refs_none(unsigned order, const uint8_t *block, uint64_t i, uint64_t n)
+{
+	if (order >= 3)
+		return zero_is(block + (i << (order - 3)), n << (order - 3));
+	for (uint64_t k = 0; k < n; k++)
+		if (qcow2_ref_get(order, block, i + k))
+			return false;
+	return true;
+}
+
+/* The first reference to each of n clusters that have none. */
+static void set_first(unsigned order, uint8_t *block, uint64_t i, uint64_t n)
+{
+	if (order != 4) {
+		for (uint64_t k = 0; k < n; k++)
+			qcow2_ref_put(order, block, i + k, 1);
+		return;
+	}
+	block += 2 * i;
+	for (uint64_t k = 0; k < n; k++)
+		put_be16(block + 2 * k, 1);
+}
+
 int qcow2_ref_change(struct qcow2 *q, uint64_t cl, uint64_t n, bool more, struct err *err)
 {
 	uint64_t per = UINT64_C(1) << q->refblock_bits;
@@ -166,7 +190,10 @@ int qcow2_ref_change(struct qcow2 *q, uint64_t cl, uint64_t n, bool more, struct
 					     "The cluster at 0x%" PRIx64
 					     " is in use, but has a refcount of 0",
 					     cl << q->h.cluster_bits);
-		for (k = 0; k < part; k++)
+		k = 0;
+		if (more && qcow2_refs_none(q->h.refcount_order, block, i, part))
+			set_first(q->h.refcount_order, block, i, k = part);
+		for (; k < part; k++)
 			if (change_one(q, block, i + k, cl + k, more, err))
 				break;
 		mark(q, block, i, part);
