@@ -237,9 +237,11 @@ int qcow2_settings(const struct opts *o, struct qcow2_settings *s, struct err *e
 			       "time");
 	if (need_v3(s, s->data_file, "External data files are", err))
 		return -1;
+	if (need_v3(s, s->zstd, "Non-zlib compression type is", err))
+		return -1;
 	if (s->zstd && !pack_has(CODEC_ZSTD))
 		return err_set(err, ENOTSUP, "This build has no zstd");
-	return need_v3(s, s->zstd, "Non-zlib compression type is", err);
+	return 0;
 }
 
 static int check_size(const struct qcow2_settings *s, uint64_t *size, struct err *err)

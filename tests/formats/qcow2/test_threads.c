@@ -441,7 +441,8 @@ static void test_threads(void **state)
 	for (size_t i = 0; i < ARRAY_LEN(m.stripe); i++)
 		pthread_rwlock_init(&m.stripe[i], NULL);
 	for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
-		play(&kinds[i]);
+		if (pack_has(CODEC_ZSTD) || !strstr(kinds[i].create, "zstd"))
+			play(&kinds[i]);
 }
 
 int main(void)
