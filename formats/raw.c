@@ -134,13 +134,14 @@ static const struct blk_ops raw_ops = {
 struct image *raw_wrap(struct blk *lower, const struct format *format, struct err *err)
 {
 	struct raw *raw = calloc(1, sizeof(*raw));
-	struct image *image = &raw->image;
+	struct image *image;
 	struct err later;
 
 	if (!raw) {
 		err_nomem(err, sizeof(*raw), "an image");
 		return NULL;
 	}
+	image = &raw->image;
 	if (blk_init(&image->blk, &raw_ops, lower->name, err)) {
 		blk_close(&image->blk, &later);
 		return NULL;
