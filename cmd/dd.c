@@ -55,7 +55,7 @@ static int take_operand(struct dd *d, const char *text)
 	const char *value = text + n + 1;
 	char key[8] = "";
 
-	if (text[n] && n < sizeof(key))
+	if (n < sizeof(key) && text[n])
 		memcpy(key, text, n);
 	if (strcmp(key, "if") == 0) {
 		d->in = stream_or(value);

@@ -104,8 +104,8 @@ struct bitmap_info {
 };
 
 /*
- * Dirty bitmaps inside an image, found by name. All but list, find and read need an image that is
- * open for writing and nobody else's; each change is stable when it returned 0. Errors have
+ * Dirty bitmaps inside an image, found by name. All but list, find and read need an image that
+ * is open for writing and nobody else's; each change is stable when it returned 0. Errors have
  * the peer's words, "Dirty bitmap 'x' not found" for one.
  */
 struct bitmap_ops {
@@ -176,8 +176,8 @@ struct create {
 /* What amend is asked for. */
 struct amend {
 	const struct opts *opts; /* checked against amend_opts; what is absent stays */
-	struct blk *disk;	 /* the chain with this image on top: its size is changed there */
-	bool force;		 /* also what loses data: a smaller disk, bitmaps */
+	struct blk *disk; /* the chain with this image on top: its size is changed there */
+	bool force;	  /* also what loses data: a smaller disk, bitmaps */
 	void (*progress)(void *arg, uint64_t done, uint64_t total); /* or NULL */
 	void *arg;
 };

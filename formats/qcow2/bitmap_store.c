@@ -186,7 +186,7 @@ static int replace(struct bitmap_edit *e, const uint64_t *old, uint64_t nold,
 	for (uint64_t i = 0; i < nold; i++) {
 		uint64_t off = old[i] & QCOW2_OFF_MASK;
 
-		if (off && (i >= n || table[i] != old[i]) &&
+		if (off && (!table || i >= n || table[i] != old[i]) &&
 		    add_place(&e->old, off, e->q->cluster_size, err))
 			return -1;
 	}

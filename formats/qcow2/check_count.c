@@ -280,8 +280,11 @@ static int add_many(struct checker *k, uint16_t *cell, uint64_t cl, uint64_t tim
 
 	if (!k->mute)
 		k->c->errors += times - more;
-	if (more < times)
-		check_problem(k, "refcount-width", &(uint64_t){cl << k->bits}, false);
+	if (more < times) {
+		uint64_t off = cl << k->bits;
+
+		check_problem(k, "refcount-width", &off, false);
+	}
 	for (uint64_t i = more; i < times && check_heard(k); i++) {
 		check_say(k, "ERROR: overflow cluster offset=0x%" PRIx64, cl << k->bits);
 		check_say(k, "Use qemu-img amend to increase the refcount entry width or "

@@ -1,4 +1,5 @@
 #!/bin/bash
+# shellcheck disable=SC2002
 # dd: what the peer does not have. Streams, osize=, -n, -l, and not emptying the input.
 . "${0%/*}/../tap.sh"
 

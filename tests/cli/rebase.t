@@ -1,4 +1,5 @@
 #!/bin/bash
+# shellcheck disable=SC2094
 # rebase: what needs no peer to be judged.
 . "${0%/*}/../tap.sh"
 

@@ -1,4 +1,5 @@
 #!/bin/bash
+# shellcheck disable=SC2119
 # bench, as the peer prints it; only the time differs.
 . "${0%/*}/../tap.sh"
 . "$TOP/tests/interop/kit.sh"

@@ -1,4 +1,5 @@
 #!/bin/bash
+# shellcheck disable=SC2119
 # The command bitmap against the peer: in twin folders, with the same words and exit codes,
 # and after it the same bitmaps with the same bits, as the peer reads them over NBD.
 . "${0%/*}/../tap.sh"

@@ -1,4 +1,5 @@
 #!/bin/bash
+# shellcheck disable=SC2119
 # convert --bitmaps and measure of images with bitmaps, against the peer.
 . "${0%/*}/../tap.sh"
 . "$TOP/tests/interop/kit.sh"

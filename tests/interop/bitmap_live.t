@@ -1,4 +1,5 @@
 #!/bin/bash
+# shellcheck disable=SC2119
 # Bitmaps follow what we write as they follow what the peer writes, whatever command writes.
 . "${0%/*}/../tap.sh"
 . "$TOP/tests/interop/kit.sh"

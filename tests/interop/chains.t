@@ -1,5 +1,5 @@
 #!/bin/bash
-# shellcheck disable=SC2054,SC2086
+# shellcheck disable=SC2054,SC2086,SC2128,SC2178
 # Backing chains, 1, 2 and 8 deep, both ways with the peer: overlays smaller and larger
 # than what is below, of mixed shapes, in folders of their own.
 . "${0%/*}/../tap.sh"

@@ -1,4 +1,5 @@
 #!/bin/bash
+# shellcheck disable=SC2086,SC2094,SC2119,SC2154,SC2238
 # commit against the peer: words and exit codes, the resulting base and overlay, whatever their
 # formats and sizes; read by the peer and by reader.py.
 . "${0%/*}/../tap.sh"

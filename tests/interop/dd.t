@@ -1,4 +1,5 @@
 #!/bin/bash
+# shellcheck disable=SC2086,SC2119
 # dd, as the peer copies: what is printed, the size and the bytes of what comes out.
 . "${0%/*}/../tap.sh"
 . "$TOP/tests/interop/kit.sh"

@@ -1,4 +1,5 @@
 # shellcheck shell=bash
+# shellcheck disable=SC2017
 # What the interop tests share. A test sources it after tap.sh and then has
 #
 #	img ARG..., io ARG...      the peer makes a qcow2 image, writes into it (qemu-io)

@@ -1,4 +1,5 @@
 #!/bin/bash
+# shellcheck disable=SC2046,SC2086,SC2119,SC2154
 # rebase against the peer: words and exit codes, and that the disk stays the same, whatever is
 # below it and what comes there; read by the peer and by reader.py.
 . "${0%/*}/../tap.sh"
