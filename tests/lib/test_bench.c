@@ -67,7 +67,7 @@ static int spy_flush(struct blk *blk, struct err *err)
 	unsigned i = __atomic_fetch_add(&s->nflush, 1, __ATOMIC_SEQ_CST);
 
 	if (__atomic_load_n(&s->under_way, __ATOMIC_SEQ_CST))
-		s->flushed_busy = true;
+		__atomic_store_n(&s->flushed_busy, true, __ATOMIC_SEQ_CST);
 	if (i < ARRAY_LEN(s->flush_at))
 		s->flush_at[i] = __atomic_load_n(&s->n, __ATOMIC_SEQ_CST);
 	return s->fails ? err_set(err, ENOSPC, "as the test wants") : 0;
