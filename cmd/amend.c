@@ -41,34 +41,21 @@ static int show_help(const struct format *format)
 	return 0;
 }
 
-static const struct opt *row(const struct opt *table, const char *key)
-{
-	for (const struct opt *t = table; t && t->type != OPT_END; t++)
-		if (t->name && strcmp(t->name, key) == 0)
-			return t;
-	return NULL;
-}
-
 /* Each key must be one of amend's, each value of its type. */
 static int check_keys(const struct format *format, const struct opts *keys, struct err *err)
 {
 	for (size_t i = 0; i < opts_count(keys); i++) {
 		const char *key = opts_key(keys, i);
-		const struct opt *t = row(format->amend_opts, key);
-		uint64_t num;
-		bool on;
+		const struct opt *row = opts_row(format->amend_opts, key);
 
-		if (!t) {
-			err_set(err, EINVAL, "Invalid parameter '%s'", key);
-			if (row(format->create_opts, key))
-				err_hint(err, "This option is only supported for image "
-					      "creation");
+		if (row && opts_check_value(keys, row, err))
 			return -1;
-		}
-		if ((t->type == OPT_SIZE && opts_size(keys, key, &num, err)) ||
-		    (t->type == OPT_NUM && opts_num(keys, key, UINT64_MAX, &num, err)) ||
-		    (t->type == OPT_BOOL && opts_bool(keys, key, &on, err)))
-			return -1;
+		if (row)
+			continue;
+		err_set(err, EINVAL, "Invalid parameter '%s'", key);
+		if (opts_row(format->create_opts, key))
+			err_hint(err, "This option is only supported for image creation");
+		return -1;
 	}
 	return 0;
 }

@@ -170,26 +170,37 @@ int opts_check(const struct opts *o, const struct opt *const tables[], struct er
 	return 0;
 }
 
-/* The row of a key; NULL: there is none. */
-static const struct opt *row_of(const struct opt *table, const char *key)
+const struct opt *opts_row(const struct opt *table, const char *key)
 {
-	for (; table->type != OPT_END; table++)
+	for (; table && table->type != OPT_END; table++)
 		if (table->name && strcmp(table->name, key) == 0)
 			return table;
 	return NULL;
 }
 
+int opts_check_value(const struct opts *o, const struct opt *row, struct err *err)
+{
+	uint64_t n;
+	bool b;
+
+	switch (row->type) {
+	case OPT_BOOL:
+		return opts_bool(o, row->name, &b, err);
+	case OPT_SIZE:
+		return opts_size(o, row->name, &n, err);
+	case OPT_NUM:
+		return opts_num(o, row->name, UINT64_MAX, &n, err);
+	default:
+		return 0;
+	}
+}
+
 int opts_check_values(const struct opts *o, const struct opt *table, struct err *err)
 {
 	for (size_t i = 0; i < o->n; i++) {
-		const char *key = o->pair[i].key;
-		const struct opt *row = row_of(table, key);
-		uint64_t n;
-		bool b;
+		const struct opt *row = opts_row(table, o->pair[i].key);
 
-		if (row && ((row->type == OPT_BOOL && opts_bool(o, key, &b, err)) ||
-			    (row->type == OPT_SIZE && opts_size(o, key, &n, err)) ||
-			    (row->type == OPT_NUM && opts_num(o, key, UINT64_MAX, &n, err))))
+		if (row && opts_check_value(o, row, err))
 			return -1;
 	}
 	return 0;

@@ -69,7 +69,11 @@ void opts_unset(struct opts *o, const char *key);
 int opts_parse(struct opts *o, const char *text, const char *implied, struct err *err);
 /* -1 with "Invalid parameter 'x'" unless every key is in one of the tables. */
 int opts_check(const struct opts *o, const struct opt *const tables[], struct err *err);
-/* -1 unless the values of switches, sizes and numbers are such. */
+/* The row of a key in one table; NULL: it has none. */
+const struct opt *opts_row(const struct opt *table, const char *key);
+/* -1 unless the value of a switch, size or number is one. */
+int opts_check_value(const struct opts *o, const struct opt *row, struct err *err);
+/* The same for all keys that the table has. */
 int opts_check_values(const struct opts *o, const struct opt *table, struct err *err);
 
 const char *opts_get(const struct opts *o, const char *key); /* NULL: not given */
