@@ -132,8 +132,6 @@ static int amend_chain(const struct opts *o, const struct opts *keys, struct cha
 static struct chain *open_chain(const struct opts *o, const char *name)
 {
 	struct stack_request r;
-	struct chain *chain;
-	struct err err;
 
 	if (args_source(o, name, &r) || args_object(o) ||
 	    args_cache(opts_get(o, "cache"), "cache"))
@@ -142,28 +140,20 @@ static struct chain *open_chain(const struct opts *o, const char *name)
 	r.write = r.resize = true;
 	/* the peer lets others write a raw image meanwhile */
 	r.alone = cmd_persona == PERSONA_PLATTER;
-	chain = stack_open(&r, &err);
-	if (!chain)
-		cmd_err(&err);
-	return chain;
+	return args_open(&r);
 }
 
 static int amend_image(const struct opts *o, const char *name, const struct opts *keys,
 		       bool help)
 {
 	struct chain *chain = open_chain(o, name);
-	struct err err;
 	int rc;
 
 	if (!chain)
 		return 1;
 	rc = help ? show_help(((struct image *)chain->layer[0])->format)
 		  : amend_chain(o, keys, chain);
-	if (blk_close(&chain->blk, &err) && rc == 0) {
-		cmd_err(&err);
-		rc = 1;
-	}
-	return rc;
+	return args_close(chain, rc);
 }
 
 static int amend_with(const struct opts *o, int npos, char **argv, struct opts *keys)

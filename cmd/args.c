@@ -143,6 +143,26 @@ int args_snapshot(const struct opts *o)
 	return 1;
 }
 
+struct chain *args_open(const struct stack_request *r)
+{
+	struct err err;
+	struct chain *chain = stack_open(r, &err);
+
+	if (!chain)
+		cmd_err(&err);
+	return chain;
+}
+
+int args_close(struct chain *chain, int rc)
+{
+	struct err err;
+
+	if (blk_close(&chain->blk, &err) == 0 || rc)
+		return rc;
+	cmd_err(&err);
+	return 1;
+}
+
 int args_source(const struct opts *o, const char *name, struct stack_request *r)
 {
 	memset(r, 0, sizeof(*r));

@@ -35,6 +35,10 @@ int args_cache(const char *mode, const char *what);
 int args_snapshot(const struct opts *o);
 /* A request to read `name`, from -f, --image-opts and -U. */
 int args_source(const struct opts *o, const char *name, struct stack_request *r);
+/* stack_open; NULL: it has been said why. */
+struct chain *args_open(const struct stack_request *r);
+/* Closes what was written. The command's exit code, which was rc so far. */
+int args_close(struct chain *chain, int rc);
 /* Threads for work on data: as many as there are processors for us, 16 at most. */
 unsigned args_threads(void);
 /* -p and -q -> how progress is shown. */

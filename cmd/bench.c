@@ -204,11 +204,9 @@ static struct chain *open_image(const struct request *q, const struct opts *o, c
 		return NULL;
 	r.cache = q->cache;
 	r.write = q->b.write;
-	chain = stack_open(&r, &err);
-	if (!chain) {
-		cmd_err(&err);
+	chain = args_open(&r);
+	if (!chain)
 		return NULL;
-	}
 	if (!q->native ||
 	    (stack_cache_mode(q->cache, &io, &through, &err) == 0 && (io & IO_DIRECT)))
 		return chain;
@@ -224,7 +222,6 @@ static int bench_image(const struct request *q, const struct opts *o, const char
 	struct bench b = q->b;
 	const char *clash = check_modes(&b);
 	struct chain *chain;
-	struct err err;
 	int rc;
 
 	if (clash) {
@@ -235,11 +232,7 @@ static int bench_image(const struct request *q, const struct opts *o, const char
 	if (!chain)
 		return 1;
 	rc = bench_chain(&b, chain);
-	if (blk_close(&chain->blk, &err) && rc == 0) {
-		cmd_err(&err);
-		rc = 1;
-	}
-	return rc;
+	return args_close(chain, rc);
 }
 
 static int run_bench(int argc, char **argv)

@@ -156,26 +156,19 @@ static int bitmap_in(const struct opts *o, const char *name, struct target *t)
 {
 	struct stack_request r;
 	struct chain *chain;
-	struct err err;
 	int rc;
 
 	if (args_source(o, name, &r) || args_object(o))
 		return 1;
 	r.write = true;
 	r.no_backing = true;
-	chain = stack_open(&r, &err);
-	if (!chain) {
-		cmd_err(&err);
+	chain = args_open(&r);
+	if (!chain)
 		return 1;
-	}
 	t->image = (struct image *)chain->layer[0];
 	t->ops = t->image->format->bitmap;
 	rc = act_all(t);
-	if (blk_close(&chain->blk, &err) && rc == 0) {
-		cmd_err(&err);
-		rc = 1;
-	}
-	return rc;
+	return args_close(chain, rc);
 }
 
 /* A text if the options do not go together. */

@@ -280,11 +280,9 @@ static int check_image(const struct opts *o, const char *name)
 	r.cache = opts_get(o, "cache");
 	r.check = true;
 	r.write = fix != 0;
-	chain = stack_open(&r, &err);
-	if (!chain) {
-		cmd_err(&err);
+	chain = args_open(&r);
+	if (!chain)
 		return CHECK_FAILED;
-	}
 	rc = check_chain(o, name, json, fix, chain);
 	if (blk_close(&chain->blk, &err) && fix) {
 		cmd_err(&err);

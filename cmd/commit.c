@@ -147,7 +147,6 @@ static int commit_image(const struct opts *o, const char *name)
 	struct commit c = {.o = o, .name = name};
 	const char *rate = opts_get(o, "rate-limit");
 	struct stack_request r;
-	struct err err;
 
 	if ((rate && args_bytes(rate, "rate limit", &c.rate)) || args_source(o, name, &r) ||
 	    args_cache(opts_get(o, "cache"), "cache") || args_object(o))
@@ -156,11 +155,9 @@ static int commit_image(const struct opts *o, const char *name)
 	r.write = true;
 	r.commit = true;
 	r.base = opts_get(o, "base");
-	c.upper = stack_open(&r, &err);
-	if (!c.upper) {
-		cmd_err(&err);
+	c.upper = args_open(&r);
+	if (!c.upper)
 		return 1;
-	}
 	return commit_all(&c);
 }
 

@@ -131,8 +131,6 @@ static int compare_chains(const struct request *q, struct chain *const side[2])
 static struct chain *open_side(const struct opts *o, const char *name, const char *format)
 {
 	struct stack_request r;
-	struct chain *chain;
-	struct err err;
 
 	args_source(o, name, &r);
 	r.format = opts_get(o, format);
@@ -141,10 +139,7 @@ static struct chain *open_side(const struct opts *o, const char *name, const cha
 		return NULL;
 	}
 	r.cache = opts_get(o, "cache");
-	chain = stack_open(&r, &err);
-	if (!chain)
-		cmd_err(&err);
-	return chain;
+	return args_open(&r);
 }
 
 static int compare_images(const struct opts *o, char **name)

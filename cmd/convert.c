@@ -172,15 +172,12 @@ static int open_source(struct convert *c, unsigned i)
 		.share = opts_has(c->o, "force-share"),
 		.alone = true,
 	};
-	struct err err;
 
 	if (i == 0 && !(c->nsource > 1 && several_snapshots(c->o)))
 		r.snapshot = opts_get(c->o, "snapshot");
-	c->in[i].chain = stack_open(&r, &err);
-	if (!c->in[i].chain) {
-		cmd_err(&err);
+	c->in[i].chain = args_open(&r);
+	if (!c->in[i].chain)
 		return 1;
-	}
 	c->in[i].size = round_up(blk_size(&c->in[i].chain->blk), SECTOR);
 	if (__builtin_add_overflow(c->size, c->in[i].size, &c->size) || c->size > INT64_MAX) {
 		cmd_error("%s: the sources are too large together", c->source[i]);

@@ -205,7 +205,6 @@ int convert_to_existing(struct convert *c)
 		.write = true,
 	};
 	struct chain *target;
-	struct err err;
 	int rc;
 
 	if (args_cache(r.cache, "cache"))
@@ -222,15 +221,9 @@ int convert_to_existing(struct convert *c)
 	}
 	if (convert_bitmaps_check(c))
 		return 1;
-	target = stack_open(&r, &err);
-	if (!target) {
-		cmd_err(&err);
+	target = args_open(&r);
+	if (!target)
 		return 1;
-	}
 	rc = fill_existing(c, target);
-	if (blk_close(&target->blk, &err) && rc == 0) {
-		cmd_err(&err);
-		rc = 1;
-	}
-	return rc;
+	return args_close(target, rc);
 }

@@ -120,16 +120,12 @@ static int check_raw(const char *format, const char *stream)
 static int open_source(struct dd *d)
 {
 	struct stack_request r;
-	struct err err;
 
 	if (args_source(d->o, d->in, &r))
 		return 1;
 	r.snapshot = opts_get(d->o, "snapshot");
-	d->source = stack_open(&r, &err);
-	if (d->source)
-		return 0;
-	cmd_err(&err);
-	return 1;
+	d->source = args_open(&r);
+	return d->source ? 0 : 1;
 }
 
 /* What there is to copy: known of an image and of a file; else what osize= says. */
@@ -304,11 +300,9 @@ static int to_existing(const struct dd *d, const struct format *format)
 	struct err err;
 	int rc;
 
-	target = stack_open(&r, &err);
-	if (!target) {
-		cmd_err(&err);
+	target = args_open(&r);
+	if (!target)
 		return 1;
-	}
 	if (d->source && blk_size(&target->blk) < d->n) {
 		cmd_error("output file is smaller than input file");
 		blk_close(&target->blk, &err);
@@ -317,11 +311,7 @@ static int to_existing(const struct dd *d, const struct format *format)
 	rc = copy_to(d, target, false, d->n, &err) || blk_flush(&target->blk, &err);
 	if (rc)
 		cmd_err(&err);
-	if (blk_close(&target->blk, &err) && !rc) {
-		cmd_err(&err);
-		rc = 1;
-	}
-	return rc;
+	return args_close(target, rc);
 }
 
 static int to_stream(const struct dd *d)

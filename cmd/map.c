@@ -217,11 +217,9 @@ static int map_image(const struct opts *o, const char *name)
 		return 1;
 	if (args_output(o, &json) || args_source(o, name, &r) || args_object(o))
 		return 1;
-	chain = stack_open(&r, &err);
-	if (!chain) {
-		cmd_err(&err);
+	chain = args_open(&r);
+	if (!chain)
 		return 1;
-	}
 	rc = map_chain(chain, json, start, length);
 	blk_close(&chain->blk, &err); /* nothing was written */
 	return rc;

@@ -116,16 +116,13 @@ static int check_usage(const struct opts *o, int npos)
 static int open_source(const struct opts *o, const char *name, struct request *q)
 {
 	struct stack_request r;
-	struct err err;
 
 	if (args_source(o, name, &r))
 		return 1;
 	r.snapshot = opts_get(o, "snapshot");
-	q->source = stack_open(&r, &err);
-	if (!q->source) {
-		cmd_err(&err);
+	q->source = args_open(&r);
+	if (!q->source)
 		return 1;
-	}
 	q->size = blk_size(&q->source->blk);
 	return 0;
 }

@@ -240,7 +240,6 @@ static int rebase_image(const struct opts *o, const char *name)
 			   .format = opts_get(o, "backing-format")};
 	bool unsafe = opts_has(o, "backing-unsafe");
 	struct stack_request q;
-	struct err err;
 
 	if (!unsafe && !r.file)
 		return cmd_usage("Must specify backing file (-b) or use unsafe mode (-u)");
@@ -251,11 +250,9 @@ static int rebase_image(const struct opts *o, const char *name)
 	q.write = true;
 	q.share = false;
 	q.no_backing = unsafe;
-	r.chain = stack_open(&q, &err);
-	if (!r.chain) {
-		cmd_err(&err);
+	r.chain = args_open(&q);
+	if (!r.chain)
 		return 1;
-	}
 	return rebase_open(&r, unsafe);
 }
 

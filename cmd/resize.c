@@ -107,7 +107,6 @@ static int resize_image(const struct resizing *r)
 {
 	struct stack_request request;
 	struct chain *chain;
-	struct err err;
 	int rc;
 
 	if (args_source(r->o, r->name, &request) || args_object(r->o))
@@ -115,16 +114,11 @@ static int resize_image(const struct resizing *r)
 	request.write = request.resize = true;
 	/* the peer lets others write a raw image meanwhile */
 	request.alone = cmd_persona == PERSONA_PLATTER;
-	chain = stack_open(&request, &err);
-	if (!chain) {
-		cmd_err(&err);
+	chain = args_open(&request);
+	if (!chain)
 		return 1;
-	}
 	rc = resize_chain(r, chain);
-	if (blk_close(&chain->blk, &err) && rc == 0) {
-		cmd_err(&err);
-		rc = 1;
-	}
+	rc = args_close(chain, rc);
 	if (rc == 0 && !opts_has(r->o, "quiet"))
 		puts("Image resized.");
 	return rc;

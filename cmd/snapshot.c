@@ -268,7 +268,6 @@ static int snapshot_image(const struct opts *o, const char *name)
 	struct stack_request r;
 	struct chain *chain;
 	struct action a;
-	struct err err;
 	bool json;
 	int rc;
 
@@ -278,17 +277,11 @@ static int snapshot_image(const struct opts *o, const char *name)
 	if (a.what != 'l' && (opts_has(o, "output") || opts_has(o, "exclusive")))
 		return cmd_usage("--output and --exclusive are for the list of snapshots");
 	r.write = a.what && a.what != 'l';
-	chain = stack_open(&r, &err);
-	if (!chain) {
-		cmd_err(&err);
+	chain = args_open(&r);
+	if (!chain)
 		return 1;
-	}
 	rc = with_chain(chain, &a, o, json);
-	if (blk_close(&chain->blk, &err) && rc == 0) {
-		cmd_err(&err);
-		rc = 1;
-	}
-	return rc;
+	return args_close(chain, rc);
 }
 
 static int run_snapshot(int argc, char **argv)
