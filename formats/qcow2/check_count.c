@@ -99,7 +99,7 @@ int counts_init(struct counts *c, uint64_t clusters, unsigned refcount_order, st
 	c->root = calloc(c->nroot, sizeof(void *));
 	if (!c->root)
 		return err_nomem(err, c->nroot * sizeof(void *), "reference counts");
-	c->max = refcount_order >= 6 ? UINT64_MAX : (UINT64_C(1) << (1u << refcount_order)) - 1;
+	c->max = qcow2_ref_max(refcount_order);
 	c->last_key = UINT64_MAX;
 	return 0;
 }

@@ -403,6 +403,12 @@ int qcow2_corrupt(struct qcow2 *q, struct err *err, const char *fmt, ...)
 
 uint64_t qcow2_ref_get(unsigned order, const uint8_t *block, uint64_t i);
 void qcow2_ref_put(unsigned order, uint8_t *block, uint64_t i, uint64_t v);
+/* The most that a count of 1 << order bits says. */
+static inline uint64_t qcow2_ref_max(unsigned order)
+{
+	return UINT64_MAX >> (64 - (1u << order));
+}
+
 /* Are all n counts from i on 0? */
 bool qcow2_refs_none(unsigned order, const uint8_t *block, uint64_t i, uint64_t n);
 /* q->reftable, for writing and check. */

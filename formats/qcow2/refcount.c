@@ -59,13 +59,6 @@ void qcow2_ref_put(unsigned order, uint8_t *block, uint64_t i, uint64_t v)
 	}
 }
 
-static uint64_t ref_max(const struct qcow2 *q)
-{
-	unsigned bits = 1u << q->h.refcount_order;
-
-	return bits == 64 ? UINT64_MAX : (UINT64_C(1) << bits) - 1;
-}
-
 int qcow2_reftable_load(struct qcow2 *q, struct err *err)
 {
 	uint64_t bytes = (uint64_t)q->h.reftable_cl << q->h.cluster_bits;
@@ -121,12 +114,12 @@ static int change_one(struct qcow2 *q, uint8_t *block, uint64_t i, uint64_t cl, 
 	uint64_t v = qcow2_ref_get(order, block, i);
 	uint64_t off = cl << q->h.cluster_bits;
 
-	if (more && v == ref_max(q))
+	if (more && v == qcow2_ref_max(order))
 		return err_set(err, EINVAL,
 			       "The refcount of the cluster at 0x%" PRIx64
 			       " would exceed %" PRIu64
 			       ", which is the most that %u refcount bits hold",
-			       off, ref_max(q), 1u << order);
+			       off, qcow2_ref_max(order), 1u << order);
 	if (!more && v == 0)
 		return qcow2_corrupt(
 			q, err,

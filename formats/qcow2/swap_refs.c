@@ -182,7 +182,7 @@ static int add_slowly(struct swap *s, uint8_t *block, uint64_t at, uint64_t cl, 
 		      int64_t d, struct err *err)
 {
 	unsigned order = s->q->h.refcount_order;
-	uint64_t max = order == 6 ? UINT64_MAX : (UINT64_C(1) << (1u << order)) - 1;
+	uint64_t max = qcow2_ref_max(order);
 
 	for (uint64_t i = 0; i < n; i++) {
 		uint64_t v = qcow2_ref_get(order, block, at + i);

@@ -29,16 +29,12 @@ struct width {
 	uint8_t *block;	    /* at work */
 };
 
-static uint64_t max_count(unsigned order)
-{
-	return order == 6 ? UINT64_MAX : (UINT64_C(1) << (1u << order)) - 1;
-}
-
 /* Notes what the old block b counts. */
 static int look_at(struct width *w, uint64_t b, struct err *err)
 {
 	struct qcow2 *q = w->q;
-	uint64_t per = UINT64_C(1) << q->refblock_bits, max = max_count(w->order), bad = 0, v;
+	uint64_t per = UINT64_C(1) << q->refblock_bits, max = qcow2_ref_max(w->order);
+	uint64_t bad = 0, v;
 	uint8_t *block;
 
 	if (qcow2_refblock_get(q, b, &block, err))

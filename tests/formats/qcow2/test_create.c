@@ -248,6 +248,7 @@ static void test_widths(void **state)
 	for (unsigned order = 0; order <= 6; order++) {
 		uint64_t max = order == 6 ? UINT64_MAX : (UINT64_C(1) << (1u << order)) - 1;
 
+		assert_int_equal(qcow2_ref_max(order), max);
 		memset(block, 0xff, sizeof(block));
 		qcow2_ref_put(order, block, 3, 0);
 		assert_int_equal(qcow2_ref_get(order, block, 3), 0);
