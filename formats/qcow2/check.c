@@ -10,14 +10,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "formats/qcow2/snapshot.h"
 #include "lib/bytes.h"
 #include "lib/mem.h"
 
 enum {
 	SECTOR = 512,
-	LINES_MAX = 1000000,	/* messages; more help nobody */
-	SNAPSHOT_HEAD = 40,	/* fixed part of a snapshot table entry */
-	SNAPSHOT_EXTRA_V3 = 16, /* the least of version 3 */
+	LINES_MAX = 1000000, /* messages; more help nobody */
 	BUDGET_MIN = 64 << 20,
 	BUDGET_DISK = 16, /* times what the file takes on disk */
 };
@@ -109,7 +108,7 @@ static int extra_too_large(struct checker *k, uint32_t i, uint32_t extra, struct
 		check_say(k,
 			  "Discarding too much extra metadata in snapshot table entry %" PRIu32
 			  " (%" PRIu32 " > %d)",
-			  i, extra, CHECK_EXTRA_MAX);
+			  i, extra, QCOW2_SNAPSHOT_EXTRA_MAX);
 		k->c->errors_fixed++;
 		check_problem(k, "snapshot", &k->snap[i].entry, true);
 		k->snap_changed = true;
@@ -164,7 +163,7 @@ static int table_too_large(struct checker *k, uint32_t i, struct err *err)
 static int read_snapshot(struct checker *k, struct snapshot_root *s, uint64_t *at,
 			 struct err *err)
 {
-	uint8_t head[SNAPSHOT_HEAD];
+	uint8_t head[QCOW2_SNAPSHOT_HEAD];
 
 	*at = round_up(*at, 8);
 	if (blk_pread(k->file, head, sizeof(head), *at, err) < 0)
@@ -173,9 +172,9 @@ static int read_snapshot(struct checker *k, struct snapshot_root *s, uint64_t *a
 	s->l1_off = get_be64(head);
 	s->l1_size = get_be32(head + 8);
 	s->extra = get_be32(head + 36);
-	s->incomplete = k->q->h.version >= 3 && s->extra < SNAPSHOT_EXTRA_V3;
-	s->extra_large = s->extra > CHECK_EXTRA_MAX;
-	*at += SNAPSHOT_HEAD + s->extra + get_be16(head + 12) + get_be16(head + 14);
+	s->incomplete = k->q->h.version >= 3 && s->extra < QCOW2_SNAPSHOT_EXTRA_V3;
+	s->extra_large = s->extra > QCOW2_SNAPSHOT_EXTRA_MAX;
+	*at += QCOW2_SNAPSHOT_HEAD + s->extra + get_be16(head + 12) + get_be16(head + 14);
 	return 0;
 }
 

@@ -78,8 +78,6 @@ uint64_t counts_get(const struct counts *c, uint64_t cl);
 
 /* ---- check.c ---------------------------------------------------------------------- */
 
-#define CHECK_EXTRA_MAX 1024 /* the peer's limit on the extra data of a snapshot */
-
 struct table {
 	uint64_t off;
 	uint32_t active, other; /* how many entries of active and other L1 tables name it */

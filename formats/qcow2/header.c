@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "formats/qcow2/snapshot.h"
 #include "lib/bytes.h"
 #include "lib/layout.h"
 #include "lib/mem.h"
@@ -154,9 +155,8 @@ static int check_tables(const struct qcow2_header *h, uint64_t file_size, struct
 		return -1;
 	if (h->nb_snapshots > QCOW2_SNAPSHOTS_MAX)
 		return err_set(err, EINVAL, "Snapshot table too large");
-	/* 40 bytes is the least an entry takes */
 	if (check_table("Snapshot table", "Snapshot table offset invalid", h->snapshots_off,
-			h->nb_snapshots * UINT64_C(40), h, file_size, err) < 0)
+			h->nb_snapshots * (uint64_t)QCOW2_SNAPSHOT_HEAD, h, file_size, err) < 0)
 		return -1;
 	if (h->l1_size > QCOW2_L1_MAX / 8)
 		return err_set(err, EFBIG, "Active L1 table too large");

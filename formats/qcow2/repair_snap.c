@@ -9,22 +9,19 @@
 #include <string.h>
 
 #include "formats/qcow2/check.h"
+#include "formats/qcow2/snapshot.h"
 #include "lib/bytes.h"
 #include "lib/mem.h"
-
-enum {
-	HEAD = 40,  /* the fixed part of an entry */
-	EXTRA = 24, /* extra data: VM state size, disk size, instruction count */
-};
 
 static uint64_t entry_size(const struct checker *k, const struct snapshot_root *s,
 			   const uint8_t *head)
 {
-	uint32_t extra = s->extra_large ? CHECK_EXTRA_MAX : s->extra;
+	uint32_t extra = s->extra_large ? QCOW2_SNAPSHOT_EXTRA_MAX : s->extra;
 
 	if (k->q->h.version >= 3)
-		extra = MAX(extra, EXTRA);
-	return round_up(HEAD + extra + get_be16(head + 12) + get_be16(head + 14), 8);
+		extra = MAX(extra, QCOW2_SNAPSHOT_EXTRA);
+	return round_up(QCOW2_SNAPSHOT_HEAD + extra + get_be16(head + 12) + get_be16(head + 14),
+			8);
 }
 
 /* Into `to`, zeroed: what there is of the extra data; what is missing says what it means to
@@ -32,28 +29,29 @@ static uint64_t entry_size(const struct checker *k, const struct snapshot_root *
 static int copy_entry(const struct checker *k, const struct snapshot_root *s, uint8_t *to,
 		      struct err *err)
 {
-	uint32_t kept = s->extra_large ? CHECK_EXTRA_MAX : s->extra, extra = kept;
-	uint8_t *more = to + HEAD;
+	uint32_t kept = s->extra_large ? QCOW2_SNAPSHOT_EXTRA_MAX : s->extra, extra = kept;
+	uint8_t *more = to + QCOW2_SNAPSHOT_HEAD;
 	uint64_t names;
 
-	if (blk_pread(k->file, to, HEAD, s->entry, err) < 0 ||
-	    blk_pread(k->file, more, kept, s->entry + HEAD, err) < 0)
+	if (blk_pread(k->file, to, QCOW2_SNAPSHOT_HEAD, s->entry, err) < 0 ||
+	    blk_pread(k->file, more, kept, s->entry + QCOW2_SNAPSHOT_HEAD, err) < 0)
 		return -1;
 	if (s->lost) {
 		put_be64(to, 0);
 		put_be32(to + 8, 0);
 	}
-	if (k->q->h.version >= 3 && extra < EXTRA) {
+	if (k->q->h.version >= 3 && extra < QCOW2_SNAPSHOT_EXTRA) {
 		if (extra < 8)
 			put_be64(more, get_be32(to + 32));
 		if (extra < 16)
 			put_be64(more + 8, k->q->h.size);
 		put_be64(more + 16, UINT64_MAX);
-		extra = EXTRA;
+		extra = QCOW2_SNAPSHOT_EXTRA;
 	}
 	put_be32(to + 36, extra);
 	names = get_be16(to + 12) + (uint64_t)get_be16(to + 14);
-	return blk_pread(k->file, more + extra, names, s->entry + HEAD + s->extra, err);
+	return blk_pread(k->file, more + extra, names,
+			 s->entry + QCOW2_SNAPSHOT_HEAD + s->extra, err);
 }
 
 /* All entries, one after the other. */
@@ -63,10 +61,10 @@ static uint8_t *encode(const struct checker *k, size_t *len, struct err *err)
 	size_t n = 0, room = 0;
 
 	for (uint32_t i = 0; i < k->nsnap; i++) {
-		uint8_t head[HEAD];
+		uint8_t head[QCOW2_SNAPSHOT_HEAD];
 		size_t size;
 
-		if (blk_pread(k->file, head, HEAD, k->snap[i].entry, err) < 0)
+		if (blk_pread(k->file, head, QCOW2_SNAPSHOT_HEAD, k->snap[i].entry, err) < 0)
 			goto fail;
 		size = entry_size(k, &k->snap[i], head);
 		if (n + size > room) {

@@ -11,9 +11,6 @@
 #include "lib/layout.h"
 #include "lib/mem.h"
 
-#define ENTRY_LEN QCOW2_SNAPSHOT_HEAD
-#define EXTRA_MAX 1024 /* QEMU's limit on the extra data of an entry */
-
 struct entry {
 	uint64_t l1_off;
 	uint32_t l1_size;
@@ -54,10 +51,10 @@ static int read_variable(struct qcow2 *q, const struct entry *e, uint64_t off,
 			 struct qcow2_snapshot *s, struct err *err)
 {
 	uint8_t extra[QCOW2_SNAPSHOT_EXTRA] = {0};
-	uint64_t ids = off + ENTRY_LEN + e->extra_size;
+	uint64_t ids = off + QCOW2_SNAPSHOT_HEAD + e->extra_size;
 
 	if (blk_pread(q->image.blk.lower, extra, MIN(e->extra_size, sizeof(extra)),
-		      off + ENTRY_LEN, err))
+		      off + QCOW2_SNAPSHOT_HEAD, err))
 		return -1;
 	s->l1_off = e->l1_off;
 	s->l1_size = e->l1_size;
@@ -69,7 +66,7 @@ static int read_variable(struct qcow2 *q, const struct entry *e, uint64_t off,
 	s->info.disk_size = e->extra_size >= 16 ? get_be64(extra + 8) : q->h.size;
 	s->info.icount = e->extra_size >= 24 ? (int64_t)get_be64(extra + 16) : -1;
 	if (e->extra_size > sizeof(extra)) {
-		s->unknown = (uint8_t *)read_text(q, off + ENTRY_LEN + sizeof(extra),
+		s->unknown = (uint8_t *)read_text(q, off + QCOW2_SNAPSHOT_HEAD + sizeof(extra),
 						  e->extra_size - sizeof(extra), err);
 		if (!s->unknown)
 			return -1;
@@ -84,14 +81,14 @@ static int read_variable(struct qcow2 *q, const struct entry *e, uint64_t off,
 static int read_entry(struct qcow2 *q, uint32_t i, uint64_t *off, struct qcow2_snapshot *s,
 		      struct err *err)
 {
-	uint8_t head[ENTRY_LEN];
+	uint8_t head[QCOW2_SNAPSHOT_HEAD];
 	struct entry e;
 	uint64_t len;
 
 	if (blk_pread(q->image.blk.lower, head, sizeof(head), *off, err))
 		return -1;
 	layout_decode(entry_fields, head, &e);
-	if (e.extra_size > EXTRA_MAX) {
+	if (e.extra_size > QCOW2_SNAPSHOT_EXTRA_MAX) {
 		err_set(err, EFBIG, "Too much extra metadata in snapshot table entry %" PRIu32,
 			i);
 		return err_hint(err, "You can force-remove this extra metadata with "
@@ -99,7 +96,7 @@ static int read_entry(struct qcow2 *q, uint32_t i, uint64_t *off, struct qcow2_s
 	}
 	if (read_variable(q, &e, *off, s, err))
 		return -1;
-	len = ENTRY_LEN + e.extra_size + e.id_len + e.name_len;
+	len = QCOW2_SNAPSHOT_HEAD + e.extra_size + e.id_len + e.name_len;
 	q->snapshot_table_len = *off + len - q->h.snapshots_off;
 	if (q->snapshot_table_len > QCOW2_SNAPSHOT_TABLE_MAX)
 		return err_set(err, EFBIG, "Snapshot table is too large");

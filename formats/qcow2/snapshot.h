@@ -15,8 +15,10 @@
 #include "formats/qcow2/qcow2.h"
 
 enum {
-	QCOW2_SNAPSHOT_HEAD = 40,  /* the fixed part of an entry */
-	QCOW2_SNAPSHOT_EXTRA = 24, /* the extra data that we know, and always write */
+	QCOW2_SNAPSHOT_HEAD = 40,	 /* the fixed part of an entry */
+	QCOW2_SNAPSHOT_EXTRA = 24,	 /* the extra data that we know, and always write */
+	QCOW2_SNAPSHOT_EXTRA_V3 = 16,	 /* the least of version 3 */
+	QCOW2_SNAPSHOT_EXTRA_MAX = 1024, /* the peer's limit */
 };
 
 /*
