@@ -67,24 +67,13 @@ static int fault_resize(struct blk *blk, uint64_t size, enum blk_prealloc p, str
 							       : pass_resize(blk, size, p, err);
 }
 
-/* What is done to a run's home can fail, too. */
-static int fault_extent(struct blk *blk, uint64_t off, uint64_t len, struct extent *out,
-			struct err *err)
-{
-	if (pass_extent(blk, off, len, out, err))
-		return -1;
-	if (out->home)
-		out->home = blk;
-	return 0;
-}
-
 static const struct blk_ops fault_ops = {
 	.name = "fault",
 	.pread = fault_pread,
 	.pwrite = fault_pwrite,
 	.zero = fault_zero,
 	.flush = fault_flush,
-	.extent = fault_extent,
+	.extent = pass_extent_here,
 	.resize = fault_resize,
 	.disk_usage = pass_disk_usage,
 	.close = pass_close,

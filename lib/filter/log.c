@@ -201,24 +201,13 @@ static int log_flush(struct blk *blk, struct err *err)
 	return leave(blk, pass_flush(blk, err), LOG_FLUSH, 0, 0, NULL, err);
 }
 
-/* Who writes to a run's home is heard, too. */
-static int log_extent(struct blk *blk, uint64_t off, uint64_t len, struct extent *out,
-		      struct err *err)
-{
-	if (pass_extent(blk, off, len, out, err))
-		return -1;
-	if (out->home)
-		out->home = blk;
-	return 0;
-}
-
 static const struct blk_ops log_ops = {
 	.name = "log",
 	.pread = pass_pread,
 	.pwrite = log_pwrite,
 	.zero = log_zero,
 	.flush = log_flush,
-	.extent = log_extent,
+	.extent = pass_extent_here,
 	.resize = log_resize,
 	.disk_usage = pass_disk_usage,
 	.close = pass_close,

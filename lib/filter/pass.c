@@ -58,6 +58,16 @@ int pass_extent(struct blk *blk, uint64_t off, uint64_t len, struct extent *out,
 	return blk_extent(target(blk), off, len, out, err);
 }
 
+int pass_extent_here(struct blk *blk, uint64_t off, uint64_t len, struct extent *out,
+		     struct err *err)
+{
+	if (pass_extent(blk, off, len, out, err))
+		return -1;
+	if (out->home)
+		out->home = blk;
+	return 0;
+}
+
 int pass_resize(struct blk *blk, uint64_t size, enum blk_prealloc p, struct err *err)
 {
 	int rc = blk_resize(target(blk), size, p, err);

@@ -24,6 +24,9 @@ int pass_zero(struct blk *blk, uint64_t off, uint64_t len, unsigned flags, struc
 int pass_flush(struct blk *blk, struct err *err);
 int pass_extent(struct blk *blk, uint64_t off, uint64_t len, struct extent *out,
 		struct err *err);
+/* The same with this blk as the home: for a filter that wants to see what is done there. */
+int pass_extent_here(struct blk *blk, uint64_t off, uint64_t len, struct extent *out,
+		     struct err *err);
 int pass_resize(struct blk *blk, uint64_t size, enum blk_prealloc p, struct err *err);
 int pass_fd(struct blk *blk, uint64_t *base);
 int64_t pass_disk_usage(struct blk *blk);
