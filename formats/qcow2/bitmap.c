@@ -23,9 +23,7 @@ void qcow2_bitmaps_free(struct qcow2_bitmap *list, size_t n)
 
 uint64_t qcow2_bitmap_clusters(uint64_t size, unsigned granularity_bits, uint64_t cluster)
 {
-	uint64_t bits = div_up(size, UINT64_C(1) << granularity_bits);
-
-	return div_up(div_up(bits, 8), cluster);
+	return div_up(qcow2_bitmap_bytes(size, granularity_bits), cluster);
 }
 
 static int entry_check(const struct qcow2 *q, const struct qcow2_bitmap *b, size_t name_len,

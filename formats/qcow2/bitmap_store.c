@@ -32,7 +32,7 @@ static int add_place(struct places *p, uint64_t off, uint64_t len, struct err *e
 	}
 	if (array_room(&p->at, &p->room, p->n, sizeof(*p->at), "a bitmap", err))
 		return -1;
-	p->at[p->n++] = (struct qcow2_freed){off, len, false};
+	p->at[p->n++] = (struct qcow2_freed){off, len, QCOW2_FREE_OTHER};
 	return 0;
 }
 
@@ -402,7 +402,8 @@ int qcow2_bitmap_commit(struct bitmap_edit *e, struct err *err)
 		return -1;
 	}
 	for (size_t i = 0; rc == 0 && i < e->old.n; i++)
-		rc = qcow2_free_later(q, e->old.at[i].off, e->old.at[i].len, false, err);
+		rc = qcow2_free_later(q, e->old.at[i].off, e->old.at[i].len, QCOW2_FREE_OTHER,
+				      err);
 	free(q->bitmap);
 	q->bitmap = e->list;
 	q->nbitmap = e->n;
