@@ -28,16 +28,6 @@ static const struct opt check_opts[] = {
 	{.type = OPT_END},
 };
 
-static void report_line(void *arg, const char *line)
-{
-	/* with the peer that is no line of the report, but a message of its own */
-	bool message = strncmp(line, "ERROR failed to read", 20) == 0 ||
-		       strncmp(line, "ERROR snapshot table too", 24) == 0;
-
-	fflush(stdout);
-	fprintf(stderr, "%s%s%s\n", message ? cmd_name : "", message ? ": " : "", line);
-}
-
 /* ---- what was found, for programs -------------------------------------------------- */
 
 #define PROBLEMS_MAX 1000 /* that are listed; the rest is counted */
@@ -224,7 +214,7 @@ static int check_chain(const struct opts *o, const char *name, bool json, unsign
 	bool ours = json && cmd_persona == PERSONA_PLATTER;
 	struct problems list = {0};
 	struct check c = {
-		.report = report_line, .problem = ours ? problems_add : NULL, .arg = &list};
+		.report = cmd_report_line, .problem = ours ? problems_add : NULL, .arg = &list};
 	int rc;
 
 	if (!image->format->check) {

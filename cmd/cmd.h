@@ -44,6 +44,8 @@ void cmd_warn(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 int cmd_usage(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* "Command not found: WORD", likewise. Returns 1. */
 int cmd_unknown(const char *word);
+/* A line of a check's report, for struct check. */
+void cmd_report_line(void *arg, const char *line);
 /* The version lines. */
 void cmd_version(FILE *to);
 

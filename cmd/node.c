@@ -385,17 +385,11 @@ static void tell_warning(const struct image *image)
 		cmd_warn("%s", image->warning);
 }
 
-static void say_line(void *arg, const char *line)
-{
-	fflush(stdout);
-	fprintf(stderr, "%s\n", line);
-}
-
 /* Before an image that was not closed cleanly is written, its own books are put in order. */
 static int repair_dirty(const struct format *format, struct blk *lower, const struct opts *def,
 			struct err *err)
 {
-	struct check c = {.fix = CHECK_FIX_LEAKS | CHECK_FIX_ERRORS, .report = say_line};
+	struct check c = {.fix = CHECK_FIX_LEAKS | CHECK_FIX_ERRORS, .report = cmd_report_line};
 	struct image *image;
 	struct err later;
 	int rc;

@@ -5,6 +5,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 enum persona cmd_persona = PERSONA_PLATTER;
 const char *cmd_name = "platter";
@@ -44,4 +45,14 @@ void cmd_warn(const char *fmt, ...)
 void cmd_err(const struct err *err)
 {
 	cmd_error("%s", err->text);
+}
+
+void cmd_report_line(void *arg, const char *line)
+{
+	/* with the peer that is no line of the report, but a message of its own */
+	bool message = strncmp(line, "ERROR failed to read", 20) == 0 ||
+		       strncmp(line, "ERROR snapshot table too", 24) == 0;
+
+	fflush(stdout);
+	fprintf(stderr, "%s%s%s\n", message ? cmd_name : "", message ? ": " : "", line);
 }
