@@ -10,10 +10,10 @@
 
 #include <cmocka.h>
 
-#include "lib/bytes.h"
 #include "lib/filter/pass.h"
 #include "lib/io/io.h"
 #include "lib/mem.h"
+#include "tests/lib/stamp.h"
 
 #define SECTOR	      512u
 #define BELOW_SECTORS 300u /* of the raw files below */
@@ -28,24 +28,10 @@ void crash_good(struct crash *c, int rc)
 
 unsigned crash_rnd(struct crash *c, unsigned n)
 {
-	c->seed = c->seed * 1103515245u + 12345u;
-	return (c->seed >> 8) % n;
+	return dice(&c->seed) % n;
 }
 
 /* ---- contents --------------------------------------------------------------------- */
-
-void crash_fill(uint8_t *buf, uint32_t stamp, unsigned n)
-{
-	for (unsigned i = 0; i < n * SECTOR; i += 4)
-		put_le32(buf + i, stamp);
-}
-
-uint32_t crash_stamp_of(const uint8_t *sector)
-{
-	uint32_t stamp = get_le32(sector);
-
-	return memcmp(sector, sector + 4, SECTOR - 4) == 0 ? stamp : UINT32_MAX;
-}
 
 uint32_t crash_below_stamp(const char *name, unsigned sector)
 {
@@ -64,7 +50,7 @@ static struct blk *raw_below(struct crash *c, const char *name)
 
 	assert_non_null(data);
 	for (unsigned i = 0; i < BELOW_SECTORS; i++)
-		crash_fill(data + i * SECTOR, crash_below_stamp(name, i), 1);
+		stamp_fill(data + i * SECTOR, crash_below_stamp(name, i), 1);
 	blk = io_mem_new(data, BELOW_SECTORS * SECTOR, &c->err);
 	assert_non_null(blk);
 	return blk;
@@ -78,7 +64,7 @@ struct chain *crash_source(struct crash *c, const struct crash_view *view)
 
 	assert_non_null(data);
 	for (unsigned i = 0; i < view->sectors; i++)
-		crash_fill(data + i * SECTOR, view->value[i], 1);
+		stamp_fill(data + i * SECTOR, view->value[i], 1);
 	chain = chain_new(io_mem_new(data, n, &c->err), &c->err);
 	assert_non_null(chain);
 	return chain;
@@ -125,7 +111,7 @@ static void create_below(struct crash *c)
 	for (unsigned i = 0; i < BELOW_SECTORS; i++) {
 		uint32_t stamp = crash_below_stamp("below.image", i);
 
-		crash_fill(buf, stamp, 1);
+		stamp_fill(buf, stamp, 1);
 		if (stamp)
 			crash_good(c, blk_pwrite(&chain->blk, buf, SECTOR, i * SECTOR, 0,
 						 &c->err));

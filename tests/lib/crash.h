@@ -129,6 +129,8 @@ void crash_begin(struct crash *c);
 int crash_end(struct crash *c, int rc);
 /* Snapshots "s1", "s2", ... in order of their creation. */
 int crash_snapshot(struct crash *c);
+/* May there be any? */
+bool crash_fits_snapshots(const struct crash_kind *k);
 int crash_snapshot_apply(struct crash *c, unsigned number);
 int crash_snapshot_remove(struct crash *c, unsigned number);
 /* Opens the image named so for what is below another: to be attached. flags: IMAGE_*. */
@@ -172,9 +174,6 @@ int crash_open(struct crash *c);
 int crash_close(struct crash *c);
 /* A chain over these files, named as the image names them. */
 struct chain *crash_chain(struct crash *c, struct blk *const *file, unsigned flags);
-void crash_fill(uint8_t *buf, uint32_t stamp, unsigned n);
-/* UINT32_MAX: it is no stamp. */
-uint32_t crash_stamp_of(const uint8_t *sector);
 
 /* What crash_state_check looks at. */
 enum {

@@ -11,6 +11,7 @@
 #include "lib/mem.h"
 #include "lib/pack.h"
 #include "tests/lib/crash.h"
+#include "tests/lib/stamp.h"
 
 #define SECTOR 512u
 
@@ -36,7 +37,7 @@ int crash_write(struct crash *c, unsigned sector, unsigned n)
 
 	assert_non_null(buf);
 	assert_true(sector + n <= c->now->sectors);
-	crash_fill(buf, ++c->stamp, n);
+	stamp_fill(buf, ++c->stamp, n);
 	crash_begin(c);
 	set(c, sector, n, c->stamp);
 	return crash_end(c, blk_pwrite(&c->chain->blk, buf, n * SECTOR, sector * UINT64_C(512),
@@ -52,7 +53,7 @@ static int look(struct crash *c, unsigned sector, unsigned n)
 	if (blk_pread(&c->chain->blk, buf, n * SECTOR, sector * UINT64_C(512), &c->err))
 		return -1;
 	for (unsigned i = 0; i < n; i++) {
-		uint32_t stamp = crash_stamp_of(buf + i * SECTOR);
+		uint32_t stamp = stamp_of(buf + i * SECTOR);
 
 		assert_true(stamp == 0 ||
 			    stamp == c->event[c->nevent].before->value[sector + i]);
@@ -88,7 +89,7 @@ static int pack_all(struct crash *c, unsigned sector, unsigned n, uint8_t *out,
 		size_t len = top->grain;
 		unsigned have = MIN(per, c->now->sectors - i);
 
-		crash_fill(in, c->stamp, per);
+		stamp_fill(in, c->stamp, per);
 		if (top->ops->pack(top, in, have * SECTOR, out + at, &len, &c->err))
 			return -1;
 		assert_int_not_equal(len, 0);

@@ -14,6 +14,7 @@
 #include "lib/dirty.h"
 #include "lib/mem.h"
 #include "tests/lib/crash.h"
+#include "tests/lib/stamp.h"
 
 enum what { ADD, ADD_DISABLED, CLEAR, REMOVE, DISABLE, ENABLE };
 
@@ -165,8 +166,7 @@ static void check_bits(struct crash *c, struct chain *chain, const struct bitmap
 	crash_good(c, c->kind->format->bitmap->read(image, name, &bits, &c->err));
 	for (unsigned i = 0; i < view->sectors; i++) {
 		crash_good(c, blk_pread(&chain->blk, sector, 512, i * UINT64_C(512), &c->err));
-		if (crash_stamp_of(sector) == view->value[i] ||
-		    dirty_test(bits, i * UINT64_C(512)))
+		if (stamp_of(sector) == view->value[i] || dirty_test(bits, i * UINT64_C(512)))
 			continue;
 		print_error("%s %s: log at %zu: bitmap %s: sector %u changed\n",
 			    c->kind->create, c->row->name, c->step, name, i);

@@ -12,10 +12,11 @@
 
 #include "lib/mem.h"
 #include "tests/lib/crash.h"
+#include "tests/lib/stamp.h"
 
 /* ---- snapshots -------------------------------------------------------------------- */
 
-static bool fits_snapshot(const struct crash_kind *k)
+bool crash_fits_snapshots(const struct crash_kind *k)
 {
 	return k->format->snapshot && k->format->snapshot->create && !crash_has_data(k) &&
 	       !strstr(k->create, "refcount_bits=1,");
@@ -80,7 +81,10 @@ static int run_many(struct crash *c)
 }
 
 const struct crash_row crash_rows_many[] = {
-	{.name = "many clusters", .setup = setup_many, .run = run_many, .fits = fits_snapshot},
+	{.name = "many clusters",
+	 .setup = setup_many,
+	 .run = run_many,
+	 .fits = crash_fits_snapshots},
 	{0},
 };
 
@@ -108,7 +112,7 @@ static int rebase(struct crash *c, const char *name)
 
 	for (unsigned i = 0; i < c->now->sectors; i += MAX(n, 1)) {
 		for (n = 0; n < 16 && i + n < c->now->sectors && differs(c, name, i + n); n++)
-			crash_fill(buf + n * 512, c->now->value[i + n], 1);
+			stamp_fill(buf + n * 512, c->now->value[i + n], 1);
 		if (n)
 			TRY(blk_pwrite(&c->chain->blk, buf, n * 512, i * UINT64_C(512), 0,
 				       &c->err));
@@ -178,7 +182,7 @@ static int run_commit(struct crash *c)
 	for (unsigned i = 0; below && rc == 0 && i < all->sectors; i++) {
 		uint8_t buf[512];
 
-		crash_fill(buf, all->value[i], 1);
+		stamp_fill(buf, all->value[i], 1);
 		if (all->value[i] != crash_below_stamp("below.image", i))
 			rc = blk_pwrite(&below->blk, buf, 512, i * UINT64_C(512), 0, &c->err);
 	}
@@ -233,15 +237,15 @@ const struct crash_row crash_rows_image[] = {
 	{.name = "snapshot create",
 	 .setup = crash_fill_disk,
 	 .run = run_snapshot_create,
-	 .fits = fits_snapshot},
+	 .fits = crash_fits_snapshots},
 	{.name = "snapshot apply",
 	 .setup = two_snapshots,
 	 .run = run_snapshot_apply,
-	 .fits = fits_snapshot},
+	 .fits = crash_fits_snapshots},
 	{.name = "snapshot delete",
 	 .setup = two_snapshots,
 	 .run = run_snapshot_remove,
-	 .fits = fits_snapshot},
+	 .fits = crash_fits_snapshots},
 	{.name = "rebase", .setup = crash_fill_disk, .run = run_rebase, .fits = fits_rebase},
 	{.name = "rebase to none",
 	 .setup = crash_fill_disk,
@@ -251,7 +255,7 @@ const struct crash_row crash_rows_image[] = {
 	{.name = "empty with snapshots",
 	 .setup = two_snapshots,
 	 .run = run_empty,
-	 .fits = fits_snapshot},
+	 .fits = crash_fits_snapshots},
 	{.name = "commit", .setup = crash_fill_disk, .run = run_commit, .fits = fits_commit},
 	{.name = "check -r all", .setup = leak, .run = run_repair, .fits = fits_repair},
 	{0},

@@ -12,6 +12,7 @@
 #include "lib/filter/pass.h"
 #include "lib/mem.h"
 #include "tests/lib/crash.h"
+#include "tests/lib/stamp.h"
 
 #define SECTOR 512u
 
@@ -108,7 +109,7 @@ static void compare(struct crash *c, struct chain *chain, bool exact)
 		complain(c, "size", 0, sectors, c->event[base].view->sectors);
 	assert_true(possible_size(c, base, sectors));
 	for (unsigned i = 0; i < sectors; i++) {
-		uint32_t got = crash_stamp_of(buf + i * SECTOR);
+		uint32_t got = stamp_of(buf + i * SECTOR);
 		bool good = exact ? got == c->now->value[i] : possible(c, base, i, got);
 
 		if (!good)
@@ -136,7 +137,7 @@ static void compare_snapshot(struct crash *c, struct blk *const *file, size_t i,
 	buf = read_all(c, chain, &sectors);
 	assert_int_equal(sectors, e->view->sectors);
 	for (unsigned s = 0; s < sectors; s++) {
-		uint32_t got = crash_stamp_of(buf + s * SECTOR);
+		uint32_t got = stamp_of(buf + s * SECTOR);
 
 		if (got != e->view->value[s])
 			complain(c, e->name, s, got, e->view->value[s]);
@@ -278,7 +279,7 @@ static void check_writable(struct crash *c, struct blk *const *file)
 	off[0] = 0;
 	off[1] = round_down(blk_size(&chain->blk) / 2, SECTOR);
 	off[2] = blk_size(&chain->blk) - SECTOR;
-	crash_fill(buf, 0x77777777, 1);
+	stamp_fill(buf, 0x77777777, 1);
 	for (size_t i = 0; i < ARRAY_LEN(off); i++)
 		crash_good(c, blk_pwrite(&chain->blk, buf, SECTOR, off[i], 0, &c->err));
 	crash_good(c, blk_close(&chain->blk, &c->err));

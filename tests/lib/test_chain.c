@@ -12,25 +12,21 @@
 #include "lib/io/io.h"
 #include "lib/mem.h"
 #include "tests/lib/toy.h"
+#include "tests/lib/stamp.h"
 
 #define DISK  100000
 #define GRAIN 4096
 
-static unsigned rnd(unsigned *seed)
-{
-	return *seed = *seed * 1103515245u + 12345u, *seed >> 8;
-}
-
 /* What the guest must see, written through the chain and into a plain array alike. */
 static void write_both(struct chain *c, uint8_t *shadow, unsigned *seed)
 {
-	uint64_t off = rnd(seed) % DISK, n = 1 + rnd(seed) % 20000;
+	uint64_t off = dice(seed) % DISK, n = 1 + dice(seed) % 20000;
 	uint8_t *buf = malloc(n);
 	struct err err;
 
 	n = MIN(n, DISK - off);
-	memset(buf, (int)rnd(seed), n);
-	if (rnd(seed) % 4 == 0) {
+	memset(buf, (int)dice(seed), n);
+	if (dice(seed) % 4 == 0) {
 		memset(buf, 0, n);
 		assert_int_equal(blk_zero(&c->blk, off, n, 0, &err), 0);
 	} else {
@@ -48,7 +44,7 @@ static void assert_same(struct chain *c, const uint8_t *shadow, unsigned *seed)
 	assert_int_equal(blk_pread(&c->blk, got, DISK, 0, &err), 0);
 	assert_memory_equal(got, shadow, DISK);
 	for (int i = 0; i < 20; i++) {
-		uint64_t off = rnd(seed) % DISK, n = 1 + rnd(seed) % 9000;
+		uint64_t off = dice(seed) % DISK, n = 1 + dice(seed) % 9000;
 
 		n = MIN(n, DISK - off);
 
@@ -78,7 +74,7 @@ static void fill_base(struct chain *c, uint8_t *shadow, unsigned *seed)
 	struct err err;
 
 	for (uint64_t i = 0; i < base->size; i++)
-		bytes[i] = (uint8_t)rnd(seed);
+		bytes[i] = (uint8_t)dice(seed);
 	assert_int_equal(blk_claim(base, &claim, &err), 0);
 	assert_int_equal(blk_pwrite(claim.home, bytes, base->size, claim.run[0].host, 0, &err),
 			 0);
@@ -200,8 +196,8 @@ static void *work_stripe(void *arg)
 	struct err err;
 
 	for (int i = 0; i < 300; i++) {
-		uint64_t off = from + rnd(&seed) % len, n = 1 + rnd(&seed) % 5000;
-		uint8_t buf[5000], v = (uint8_t)rnd(&seed);
+		uint64_t off = from + dice(&seed) % len, n = 1 + dice(&seed) % 5000;
+		uint8_t buf[5000], v = (uint8_t)dice(&seed);
 
 		n = MIN(n, from + len - off);
 		memset(buf, v, n);

@@ -12,14 +12,10 @@
 #include "lib/mem.h"
 #include "lib/pack.h"
 #include "tests/lib/toy.h"
+#include "tests/lib/stamp.h"
 
 #define DISK (3u << 20) /* several windows */
 #define ODD  (DISK - 777)
-
-static unsigned rnd(unsigned *seed)
-{
-	return *seed = *seed * 1103515245u + 12345u, *seed >> 8;
-}
 
 /* Data that compresses, data that does not, zeros inside of grains, and nothing. */
 static struct chain *make_source(uint64_t size, uint32_t grain, uint8_t *shadow)
@@ -31,12 +27,14 @@ static struct chain *make_source(uint64_t size, uint32_t grain, uint8_t *shadow)
 	memset(shadow, 0, size);
 	for (uint64_t off = 0; off < size; off += 40000) {
 		uint64_t n = MIN(30000, size - off);
-		unsigned kind = rnd(&seed) % 4;
+		unsigned kind = dice(&seed) % 4;
 
 		if (kind == 3)
 			continue;
 		for (uint64_t i = 0; i < n; i++)
-			shadow[off + i] = kind == 0 ? (uint8_t)rnd(&seed) : kind == 1 ? 'x' : 0;
+			shadow[off + i] = kind == 0   ? (uint8_t)dice(&seed)
+					  : kind == 1 ? 'x'
+						      : 0;
 		assert_int_equal(blk_pwrite(&c->blk, shadow + off, n, off, 0, &err), 0);
 	}
 	return c;

@@ -12,13 +12,9 @@
 #include "lib/io/io.h"
 #include "lib/mem.h"
 #include "tests/lib/toy.h"
+#include "tests/lib/stamp.h"
 
 #define DISK (1536u << 10) /* several windows */
-
-static unsigned rnd(unsigned *seed)
-{
-	return *seed = *seed * 1103515245u + 12345u, *seed >> 8;
-}
 
 /* The chain goes, its layers stay. */
 static void forget(struct chain *c)
@@ -39,12 +35,12 @@ static struct blk *make_layer(uint64_t size, uint32_t grain, unsigned *seed)
 
 	assert_non_null(c);
 	for (int i = 0; i < 12; i++) {
-		uint64_t off = rnd(seed) % size, n = 1 + rnd(seed) % 100000;
-		unsigned kind = rnd(seed) % 4;
+		uint64_t off = dice(seed) % size, n = 1 + dice(seed) % 100000;
+		unsigned kind = dice(seed) % 4;
 
 		n = MIN(n, size - off);
 		for (uint64_t k = 0; k < n; k++)
-			buf[k] = kind == 0 ? (uint8_t)((off + k) / 512) : (uint8_t)rnd(seed);
+			buf[k] = kind == 0 ? (uint8_t)((off + k) / 512) : (uint8_t)dice(seed);
 		if (kind == 1)
 			assert_int_equal(blk_zero(&c->blk, off, n, 0, &err), 0);
 		else if (kind < 3)
@@ -57,12 +53,12 @@ static struct blk *make_layer(uint64_t size, uint32_t grain, unsigned *seed)
 
 static uint64_t some_size(unsigned *seed)
 {
-	return rnd(seed) % 3 ? DISK : DISK / 2 + rnd(seed) % (DISK / 1024) * 512;
+	return dice(seed) % 3 ? DISK : DISK / 2 + dice(seed) % (DISK / 1024) * 512;
 }
 
 static uint32_t some_grain(unsigned *seed)
 {
-	return 512u << rnd(seed) % 11;
+	return 512u << dice(seed) % 11;
 }
 
 /* Layers of which the uppermost has `size` bytes. */
@@ -109,7 +105,7 @@ static void assert_shows(struct chain *c, const uint8_t *want, uint64_t n)
 static void test_commit(void **state)
 {
 	for (unsigned seed = 1; seed <= 120; seed++) {
-		unsigned s = seed, n = 2 + rnd(&s) % 4, at = 1 + rnd(&s) % (n - 1);
+		unsigned s = seed, n = 2 + dice(&s) % 4, at = 1 + dice(&s) % (n - 1);
 		uint64_t size = some_size(&s);
 		struct chain *upper = make_chain(n, size, &s), *lower;
 		struct copy_source src = {upper, size};
@@ -225,9 +221,9 @@ static unsigned needed(struct chain *old, struct chain *new, const uint8_t *want
 static void test_rebase(void **state)
 {
 	for (unsigned seed = 1; seed <= 160; seed++) {
-		unsigned s = seed, common = rnd(&s) % 3;
-		struct chain *old = make_chain(1 + rnd(&s) % 3, some_size(&s), &s);
-		struct chain *new = seed % 8 ? make_chain(1 + rnd(&s) % 3, some_size(&s), &s)
+		unsigned s = seed, common = dice(&s) % 3;
+		struct chain *old = make_chain(1 + dice(&s) % 3, some_size(&s), &s);
+		struct chain *new = seed % 8 ? make_chain(1 + dice(&s) % 3, some_size(&s), &s)
 					     : NULL;
 		struct copy_onto onto = {new, new ? common : 0};
 		struct copy_source src = {old, blk_size(&old->blk)};

@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "lib/ranges.h"
+#include "tests/lib/stamp.h"
 
 #define SLOTS 64
 
@@ -22,19 +23,14 @@ struct player {
 	unsigned seed;
 };
 
-static unsigned rnd(unsigned *seed)
-{
-	return *seed = *seed * 1103515245u + 12345u, *seed >> 8;
-}
-
 static void *play(void *arg)
 {
 	struct player *p = arg;
 	struct board *b = p->b;
 
 	for (int i = 0; i < 2000; i++) {
-		unsigned from = rnd(&p->seed) % SLOTS, to = from + 1 + rnd(&p->seed) % 5;
-		bool writer = rnd(&p->seed) % 2;
+		unsigned from = dice(&p->seed) % SLOTS, to = from + 1 + dice(&p->seed) % 5;
+		bool writer = dice(&p->seed) % 2;
 		struct range_hold hold;
 
 		if (to > SLOTS)

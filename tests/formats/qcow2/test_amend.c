@@ -54,11 +54,6 @@ static bool is_v3(const struct crash_kind *k)
 	return !strstr(k->create, "0.10");
 }
 
-static bool fits_snapshots(const struct crash_kind *k)
-{
-	return k->below != BELOW_DATA && !strstr(k->create, "refcount_bits=1,");
-}
-
 static bool fits_width(const struct crash_kind *k)
 {
 	return is_v3(k);
@@ -77,7 +72,7 @@ static bool fits_up(const struct crash_kind *k)
 
 static bool fits_both(const struct crash_kind *k)
 {
-	return fits_down(k) && fits_snapshots(k);
+	return fits_down(k) && crash_fits_snapshots(k);
 }
 
 static int with_snapshots(struct crash *c)

@@ -20,6 +20,7 @@
 #include "lib/filter/pass.h"
 #include "lib/io/io.h"
 #include "lib/mem.h"
+#include "tests/lib/stamp.h"
 
 #define SECTOR	512u
 #define SECTORS 40000u /* of the disk, at most */
@@ -57,8 +58,7 @@ static const struct bitmap_ops *const ops = &qcow2_bitmap_ops;
 
 static unsigned rnd(unsigned n)
 {
-	m.seed = m.seed * 1103515245u + 12345u;
-	return (m.seed >> 8) % n;
+	return dice(&m.seed) % n;
 }
 
 static void good(int rc)

@@ -11,6 +11,7 @@
 #include "lib/filter/fault.h"
 #include "lib/filter/log.h"
 #include "lib/mem.h"
+#include "tests/lib/stamp.h"
 
 #define ALL   (CHECK_FIX_LEAKS | CHECK_FIX_ERRORS)
 #define MEND  (ALL | CHECK_FIX_ENTRIES)
@@ -20,8 +21,7 @@ static unsigned seed;
 
 static unsigned rnd(unsigned n)
 {
-	seed = seed * 1103515245u + 12345u;
-	return (seed >> 8) % n;
+	return dice(&seed) % n;
 }
 
 /* ---- images ----------------------------------------------------------------------- */

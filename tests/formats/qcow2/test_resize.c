@@ -66,8 +66,7 @@ static int run_ahead(struct crash *c)
 
 static bool fits_snapshots(const struct crash_kind *k)
 {
-	return k->below != BELOW_DATA && !strstr(k->create, "0.10") &&
-	       !strstr(k->create, "refcount_bits=1,");
+	return crash_fits_snapshots(k) && !strstr(k->create, "0.10");
 }
 
 static bool fits_prealloc(const struct crash_kind *k)

@@ -21,6 +21,7 @@
 #include "lib/io/io.h"
 #include "lib/mem.h"
 #include "lib/pack.h"
+#include "tests/lib/stamp.h"
 
 #define SECTOR	512u
 #define SECTORS 4096u /* of the disk, when it is largest */
@@ -62,8 +63,7 @@ static struct {
 
 static unsigned rnd(unsigned n)
 {
-	m.seed = m.seed * 1103515245u + 12345u;
-	return (m.seed >> 8) % n;
+	return dice(&m.seed) % n;
 }
 
 static void good(int rc)
@@ -71,12 +71,6 @@ static void good(int rc)
 	if (rc)
 		print_error("%s: seed %u: %s\n", m.kind->opts, m.seed, m.err.text);
 	assert_int_equal(rc, 0);
-}
-
-static void fill(uint8_t *buf, uint32_t stamp)
-{
-	for (unsigned i = 0; i < SECTOR; i += 4)
-		put_le32(buf + i, stamp);
 }
 
 /* ---- images ----------------------------------------------------------------------- */
@@ -155,7 +149,7 @@ static void compare(struct blk *blk, const struct state *s)
 	assert_int_equal(blk_size(blk), s->sectors * UINT64_C(512));
 	good(blk_pread(blk, buf, s->sectors * SECTOR, 0, &m.err));
 	for (unsigned i = 0; i < s->sectors; i++) {
-		fill(want, s->now[i]);
+		stamp_fill(want, s->now[i], 1);
 		if (memcmp(want, buf + i * SECTOR, SECTOR))
 			print_error("%s: seed %u: sector %u of '%s' is %x, not %x\n",
 				    m.kind->opts, m.seed, i, s->name,
@@ -188,7 +182,7 @@ static void step_write(void)
 	assert_non_null(buf);
 	m.stamp++;
 	for (unsigned i = 0; i < n; i++) {
-		fill(buf + i * SECTOR, m.stamp);
+		stamp_fill(buf + i * SECTOR, m.stamp, 1);
 		m.disk.now[from + i] = m.stamp;
 	}
 	good(blk_pwrite(&m.chain->blk, buf, n * SECTOR, from * UINT64_C(512), 0, &m.err));
@@ -220,7 +214,7 @@ static void step_pack(void)
 	c.len = 2 * top->grain;
 	m.stamp++;
 	for (unsigned i = 0; i < per; i++)
-		fill(in + i * SECTOR, m.stamp);
+		stamp_fill(in + i * SECTOR, m.stamp, 1);
 	for (unsigned i = 0; i < 2; i++) {
 		size_t len = top->grain;
 

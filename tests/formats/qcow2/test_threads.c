@@ -14,13 +14,13 @@
 #include <cmocka.h>
 
 #include "formats/qcow2/qcow2.h"
-#include "lib/bytes.h"
 #include "lib/chain.h"
 #include "lib/dirty.h"
 #include "lib/filter/pass.h"
 #include "lib/io/io.h"
 #include "lib/mem.h"
 #include "lib/pack.h"
+#include "tests/lib/stamp.h"
 
 #define SECTOR	 512u
 #define SECTORS	 6144u
@@ -70,23 +70,9 @@ struct worker {
 	uint8_t *buf;
 };
 
-static void fill(uint8_t *buf, uint32_t stamp, unsigned n)
-{
-	for (unsigned i = 0; i < n * SECTOR; i += 4)
-		put_le32(buf + i, stamp);
-}
-
-static uint32_t stamp_of(const uint8_t *buf)
-{
-	uint32_t stamp = get_le32(buf);
-
-	return memcmp(buf, buf + 4, SECTOR - 4) == 0 ? stamp : UINT32_MAX;
-}
-
 static unsigned rnd(struct worker *w, unsigned n)
 {
-	w->seed = w->seed * 1103515245u + 12345u;
-	return (w->seed >> 8) % n;
+	return dice(&w->seed) % n;
 }
 
 static void complain(const char *what, const struct err *err)
@@ -142,7 +128,7 @@ static void change(struct worker *w, unsigned sector, unsigned n)
 	int rc;
 
 	if (what < 8) { /* at times of zeros */
-		fill(w->buf, stamp, n);
+		stamp_fill(w->buf, stamp, n);
 		rc = blk_pwrite(&m.chain->blk, w->buf, len, off, 0, &err);
 	} else {
 		rc = blk_zero(&m.chain->blk, off, len, flags[which], &err);
@@ -238,7 +224,7 @@ static struct blk *base(void)
 
 	assert_non_null(data);
 	for (unsigned i = 0; i < 5000; i++)
-		fill(data + i * SECTOR, base_stamp(i), 1);
+		stamp_fill(data + i * SECTOR, base_stamp(i), 1);
 	blk = io_mem_new(data, 5000 * SECTOR, &m.why);
 	assert_non_null(blk);
 	return blk;
@@ -283,7 +269,7 @@ static void pack_some(unsigned first, unsigned end)
 		uint32_t packed;
 		size_t n = top->grain;
 
-		fill(in, stamp, per);
+		stamp_fill(in, stamp, per);
 		good(top->ops->pack(top, in, top->grain, out, &n, &m.why));
 		packed = (uint32_t)n;
 		c.packed = &packed;
@@ -300,7 +286,7 @@ static void write_some(void)
 	uint8_t buf[7 * SECTOR];
 
 	for (unsigned i = 0; i < SECTORS - 7; i += 61) {
-		fill(buf, 0x20000000u + i, 7);
+		stamp_fill(buf, 0x20000000u + i, 7);
 		good(blk_pwrite(&m.chain->blk, buf, sizeof(buf), i * UINT64_C(512), 0, &m.why));
 		for (unsigned k = i; k < i + 7; k++)
 			m.shadow[k] = 0x20000000u + i;

@@ -23,6 +23,7 @@
 #include "lib/io/io.h"
 #include "lib/mem.h"
 #include "lib/pack.h"
+#include "tests/lib/stamp.h"
 
 #define SECTOR	512u
 #define SECTORS 8192u /* of the disk, when it is largest */
@@ -72,8 +73,7 @@ static struct {
 
 static unsigned rnd(unsigned n)
 {
-	m.seed = m.seed * 1103515245u + 12345u;
-	return (m.seed >> 8) % n;
+	return dice(&m.seed) % n;
 }
 
 static void good(int rc)
@@ -81,22 +81,6 @@ static void good(int rc)
 	if (rc)
 		print_error("%s: seed %u: %s\n", m.kind->opts, m.seed, m.err.text);
 	assert_int_equal(rc, 0);
-}
-
-static void fill(uint8_t *buf, uint32_t stamp)
-{
-	for (unsigned i = 0; i < SECTOR; i += 4)
-		put_le32(buf + i, stamp);
-}
-
-static uint32_t stamp_of(const uint8_t *buf)
-{
-	uint32_t stamp = get_le32(buf);
-
-	for (unsigned i = 4; i < SECTOR; i += 4)
-		if (get_le32(buf + i) != stamp)
-			return UINT32_MAX; /* a mixture */
-	return stamp;
 }
 
 /* ---- images ----------------------------------------------------------------------- */
@@ -113,7 +97,7 @@ static struct blk *base_blk(void)
 
 	assert_non_null(data);
 	for (unsigned i = 0; i < 600; i++)
-		fill(data + i * SECTOR, base_stamp(i));
+		stamp_fill(data + i * SECTOR, base_stamp(i), 1);
 	return io_mem_new(data, 600 * SECTOR, &m.err);
 }
 
@@ -362,7 +346,7 @@ static void step_write(void)
 	assert_non_null(buf);
 	m.stamp++;
 	for (unsigned i = 0; i < n; i++)
-		fill(buf + i * SECTOR, m.stamp);
+		stamp_fill(buf + i * SECTOR, m.stamp, 1);
 	begin(sector, n, m.stamp);
 	good(blk_pwrite(&m.chain->blk, buf, n * SECTOR, sector * UINT64_C(512), 0, &m.err));
 	wrote(sector, n, m.stamp);
@@ -396,7 +380,7 @@ static void step_pack(void)
 	n = 1 + rnd(MIN(8, m.sectors / per - first));
 	m.stamp++;
 	for (unsigned i = 0; i < per; i++)
-		fill(in + i * SECTOR, m.stamp);
+		stamp_fill(in + i * SECTOR, m.stamp, 1);
 	for (unsigned i = 0; i < n; i++) {
 		size_t len = top->grain;
 
