@@ -29,6 +29,7 @@ struct cache {
 	unsigned max;
 	struct cache *on;
 	bool relaxed;
+	bool short_end;	   /* the last piece may go past the end of the file */
 	bool data_written; /* data not yet stable that pieces refer to */
 	bool unstable;	   /* pieces were written and not yet made stable */
 	bool waiting;	   /* for `on` to be flushed */
@@ -182,6 +183,11 @@ void cache_relax(struct cache *c, bool relaxed)
 	c->relaxed = relaxed;
 }
 
+void cache_short_end(struct cache *c)
+{
+	c->short_end = true;
+}
+
 void cache_data_written(struct cache *c)
 {
 	c->data_written = true;
@@ -241,17 +247,17 @@ static int write_run(struct cache *c, struct piece **p, size_t n, struct err *er
 
 	if (c->may_write && c->may_write(c->arg, off, len, err))
 		return -1;
-	if (n == 1 && c->unit) {
-		uint32_t start = round_down(p[0]->from, c->unit);
-
-		from += start;
-		off += start;
-		len = MIN(round_up(p[0]->to, c->unit), c->size) - start;
-	}
 	if (n > 1) {
 		for (size_t i = 0; i < n; i++)
 			memcpy(c->run + i * c->size, bytes_of(c, p[i]), c->size);
 		from = c->run;
+	}
+	if (c->unit) {
+		uint32_t start = round_down(p[0]->from, c->unit);
+
+		from += start;
+		off += start;
+		len -= start + (c->size - MIN(round_up(p[n - 1]->to, c->unit), c->size));
 	}
 	c->unstable = true;
 	if (blk_pwrite(c->file, from, len, off, 0, err) < 0)
@@ -405,7 +411,7 @@ static int check_whole(const struct cache *c, uint64_t off, struct err *err)
 {
 	uint64_t size = blk_size(c->file);
 
-	if (off <= size && c->size <= size - off)
+	if (off <= size && (c->size <= size - off || (c->short_end && off < size)))
 		return 0;
 	return err_set(err, EINVAL,
 		       "Metadata at %#" PRIx64

@@ -31,12 +31,15 @@ void cache_data_written(struct cache *c);
 /* Data lies in this file instead: it is what then is made stable. NULL ends it. */
 void cache_data_in(struct cache *c, struct blk *data);
 
-/* What has changed of a piece by itself is written in units of so many bytes; 0, as at first:
- * whole pieces. */
+/* What has changed of a piece is written in units of so many bytes; 0, as at first: whole
+ * pieces. Neighbours that have changed, too, are written with it: all that is between. */
 void cache_write_unit(struct cache *c, uint32_t unit);
 /* Pieces that need not be written and were not used for `seconds` are dropped, at the first
  * use of the cache after that. 0: never. */
 void cache_clean_every(struct cache *c, unsigned seconds);
+
+/* A piece that begins in the file may go on past its end: zeros. */
+void cache_short_end(struct cache *c);
 
 /* Asked before n bytes of pieces are written at off; -1: they are not. */
 void cache_guard(struct cache *c,
@@ -44,7 +47,7 @@ void cache_guard(struct cache *c,
 		 void *arg);
 
 /* The piece at `off` (a multiple of size), read if need be; held until put. All of it must
- * be in the file. */
+ * be in the file, unless cache_short_end() says that the owner has looked to that. */
 void *cache_get(struct cache *c, uint64_t off, struct err *err);
 /* The same, all zeros and dirty, without reading. */
 void *cache_new_piece(struct cache *c, uint64_t off, struct err *err);
