@@ -465,7 +465,8 @@ static struct image *open_image(const struct opts *def, const struct format *for
 	if (format)
 		image = open_format(def, format, &lower, env, err);
 	blk_close(lower, &later);
-	if (image && attach_data(def, image, env, err)) {
+	if (image && (stack_attach_files(def, image, env, err) ||
+		      attach_data(def, image, env, err))) {
 		blk_close(&image->blk, &later);
 		return NULL;
 	}

@@ -59,6 +59,9 @@ int node_title(const struct opts *def, struct image *image, bool typed, struct e
 /* The image and what it is backed by. Takes the image over, also on failure. */
 struct chain *stack_chain(const struct opts *def, struct image *image,
 			  const struct node_env *env, struct err *err);
+/* Opens image->file[], and tells the format. */
+int stack_attach_files(const struct opts *def, struct image *image, const struct node_env *env,
+		       struct err *err);
 struct blk *stack_data_file(const struct opts *def, const struct image *image,
 			    const struct node_env *env, struct err *err);
 

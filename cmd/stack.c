@@ -216,7 +216,7 @@ static struct image *open_below(const struct opts *def, const struct image *imag
 }
 
 /* Appends the backing files of `image`, the lowest one so far. */
-static int climb_down(struct climb *c, const struct opts *def, const struct image *image,
+static int climb_down(struct climb *c, const struct opts *def, struct image *image,
 		      const struct node_env *env, struct err *err)
 {
 	struct opts *below;
@@ -233,6 +233,7 @@ static int climb_down(struct climb *c, const struct opts *def, const struct imag
 	if (check_depth(c, below, err) == 0)
 		next = open_below(def, image, below, env, err);
 	if (!next || chain_append(c->chain, &next->blk, err) ||
+	    (image->format->adopt && image->format->adopt(image, next, err)) ||
 	    climb_down(c, below, next, env, err))
 		rc = backing_failed(env, level, err);
 	opts_free(below);
@@ -296,6 +297,41 @@ struct blk *stack_data_file(const struct opts *def, const struct image *image,
 		blk = node_open_child(recorded, "file", &own, err);
 	opts_free(recorded);
 	return blk;
+}
+
+/* One of the image's other files: as the user says, else as the image does. */
+static struct blk *open_file(const struct opts *def, const struct image_file *f,
+			     const struct node_env *env, struct err *err)
+{
+	struct node_env own = *env;
+	AUTO_FREE char *path = NULL;
+	struct opts *recorded;
+	struct blk *blk = NULL;
+
+	own.io &= ~(unsigned)IO_NO_IO;
+	if (f->read_only)
+		own.io &= ~(unsigned)(IO_WRITE | IO_UNMAP);
+	if (own.io & IO_WRITE)
+		own.io |= IO_RESIZE;
+	if (f->key && node_has_child(def, f->key))
+		return node_open_child(def, f->key, &own, err);
+	path = trusted_path(def, f->name, "extent", f->key ? f->key : "file", err);
+	recorded = path ? opts_new(err) : NULL;
+	if (recorded && opts_set(recorded, "file.filename", path, err) == 0)
+		blk = node_open_child(recorded, "file", &own, err);
+	opts_free(recorded);
+	return blk;
+}
+
+int stack_attach_files(const struct opts *def, struct image *image, const struct node_env *env,
+		       struct err *err)
+{
+	for (size_t i = 0; i < image->nfile; i++) {
+		image->file[i].blk = open_file(def, &image->file[i], env, err);
+		if (!image->file[i].blk)
+			return -1;
+	}
+	return image->format->attached ? image->format->attached(image, err) : 0;
 }
 
 /* -f wins over a driver among the keys; a protocol there is what the name is opened with. */

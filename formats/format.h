@@ -35,6 +35,17 @@ enum {
 	IMAGE_PROBED = 32,    /* the format was guessed, not given */
 };
 
+/*
+ * A file that holds guest data and that the image names: an extent of vmdk, a part of a
+ * parallels folder. A plain path from the image's folder, as everything that an image names.
+ */
+struct image_file {
+	char *name; /* owned */
+	char *key;  /* "extents.0": where the user may say otherwise; owned or NULL */
+	bool read_only;
+	struct blk *blk; /* attached by stack.c; owned */
+};
+
 /* An open image: what format->open returns. blk is first: (struct blk *)image. */
 struct image {
 	struct blk blk;
@@ -48,6 +59,11 @@ struct image {
 	bool data_raw;	  /* the data file is valid as a raw image */
 	struct blk *data; /* attached by stack.c before any data I/O; owned */
 
+	/* More files, opened after open() and before attached() is called. Owned; all of it is
+	 * freed by image_files_free(). */
+	struct image_file *file;
+	size_t nfile;
+
 	/* What whoever opened it should be told, once; NULL: nothing. Owned. */
 	char *warning;
 
@@ -55,6 +71,12 @@ struct image {
 	 * zeros have to be said, also where there is nothing below now. */
 	bool below_to_come;
 };
+
+/* Adds a file. name and key are copied; key may be NULL. */
+int image_file_add(struct image *image, const char *name, const char *key, bool read_only,
+		   struct err *err);
+/* For close: closes and frees them. */
+int image_files_free(struct image *image, struct err *err);
 
 struct snapshot_info {
 	char *id, *name;
@@ -198,6 +220,12 @@ struct format {
 	int (*open)(struct blk *lower, const struct opts *opts, unsigned flags,
 		    struct image **out, struct err *err);
 	int (*create)(const struct create *c, struct err *err);
+	/* image->file[] are all there; for formats that name any. Also in an open for metadata
+	 * only. */
+	int (*attached)(struct image *image, struct err *err);
+	/* Is `below`, which was opened as its backing file, the one that the image was made
+	 * over (content identifiers, UUIDs)? NULL: any will do. */
+	int (*adopt)(struct image *image, struct image *below, struct err *err);
 	/* The checks of create that need no file: bad values, bad combinations, sizes
 	 * that the format cannot hold. create calls it too. size may be rounded. */
 	int (*create_check)(const struct opts *opts, uint64_t *size, struct err *err);

@@ -1,0 +1,44 @@
+/*
+ * The files that an image names beside itself: struct image_file.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "formats/format.h"
+
+int image_file_add(struct image *image, const char *name, const char *key, bool read_only,
+		   struct err *err)
+{
+	struct image_file *more =
+		realloc(image->file, (image->nfile + 1) * sizeof(*image->file));
+	struct image_file *f;
+
+	if (!more)
+		return err_nomem(err, (image->nfile + 1) * sizeof(*more), "the image's files");
+	image->file = more;
+	f = &more[image->nfile];
+	*f = (struct image_file){.read_only = read_only, .name = strdup(name)};
+	if (key)
+		f->key = strdup(key);
+	image->nfile++;
+	if (!f->name || (key && !f->key))
+		return err_nomem(err, strlen(name) + 1, "a file name");
+	return 0;
+}
+
+int image_files_free(struct image *image, struct err *err)
+{
+	struct err later;
+	int rc = 0;
+
+	for (size_t i = 0; i < image->nfile; i++) {
+		if (blk_close(image->file[i].blk, rc ? &later : err))
+			rc = -1;
+		free(image->file[i].name);
+		free(image->file[i].key);
+	}
+	free(image->file);
+	image->file = NULL;
+	image->nfile = 0;
+	return rc;
+}
