@@ -6,10 +6,11 @@
 #include "formats/raw.h"
 
 /* A format is a line here and a line in the table. */
-extern const struct format format_qcow2;
+extern const struct format format_qcow2, format_vdi;
 
 const struct format *const catalog_formats[] = {
 	&format_qcow2,
+	&format_vdi,
 	&format_raw,
 	NULL,
 };

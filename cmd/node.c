@@ -424,8 +424,9 @@ static struct image *open_format(const struct opts *def, const struct format *fo
 	static const char *const with_backing[] = {"file", "backing", "data-file", NULL};
 	static const char *const file_only[] = {"file", NULL};
 	unsigned flags = env->image | (env->io & IO_WRITE ? IMAGE_WRITE : 0);
-	const char *key = unknown_key(def, format->open_opts,
-				      format->caps & FORMAT_BACKING ? with_backing : file_only);
+	const char *key = unknown_key(
+		def, format->open_opts,
+		format->caps & (FORMAT_BACKING | FORMAT_PARENT) ? with_backing : file_only);
 	struct image *image = NULL;
 
 	if (key) {
@@ -465,8 +466,8 @@ static struct image *open_image(const struct opts *def, const struct format *for
 	if (format)
 		image = open_format(def, format, &lower, env, err);
 	blk_close(lower, &later);
-	if (image && (stack_attach_files(def, image, env, err) ||
-		      attach_data(def, image, env, err))) {
+	if (image &&
+	    (stack_attach_files(def, image, env, err) || attach_data(def, image, env, err))) {
 		blk_close(&image->blk, &later);
 		return NULL;
 	}

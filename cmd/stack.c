@@ -108,6 +108,19 @@ static int add_recorded(struct opts *below, const struct opts *def, const struct
 	return 0;
 }
 
+static int no_parent(const struct opts *def, const struct image *image, struct err *err)
+{
+	const char *path = node_path(def);
+
+	err_set(err, ENOENT,
+		"'%s' is a difference to another image, and does not say where that is",
+		path ? path : image->blk.name);
+	return err_hint(err,
+			"Name it: --image-opts driver=%s,file.filename=%s,"
+			"backing.driver=%s,backing.file.filename=PARENT",
+			image->format->name, path ? path : "...", image->format->name);
+}
+
 /* The definition of an image's backing file: *out is NULL where there is none. */
 static int backing_of(const struct opts *def, const struct image *image, struct opts **out,
 		      struct err *err)
@@ -126,7 +139,7 @@ static int backing_of(const struct opts *def, const struct image *image, struct 
 		return -1;
 	if (opts_count(below) == 0 && !(image->backing && image->backing[0])) {
 		opts_free(below);
-		return 0;
+		return image->needs_backing ? no_parent(def, image, err) : 0;
 	}
 	if (add_recorded(below, def, image, err)) {
 		opts_free(below);

@@ -158,7 +158,7 @@ static int take_place(struct blocks *b, uint64_t *host, bool *fresh, struct err 
 	return 0;
 }
 
-static void drop_place(struct blocks *b, uint64_t host)
+void blocks_spare(struct blocks *b, uint64_t host)
 {
 	struct err ignored; /* then it is lost */
 
@@ -194,7 +194,7 @@ static int claim_new(struct blocks *b, uint64_t i, uint64_t in, uint64_t n, uint
 	/* what is not written of it has to read as zeros */
 	if (!out->fresh && n < b->block && blk_zero(b->file, out->host, b->block, 0, err)) {
 		if (!kept)
-			drop_place(b, out->host);
+			blocks_spare(b, out->host);
 		return -1;
 	}
 	if (!shares(b))
@@ -202,7 +202,7 @@ static int claim_new(struct blocks *b, uint64_t i, uint64_t in, uint64_t n, uint
 	if (array_room(&b->pending, &b->pending_room, b->npending, sizeof(*out), "a claim",
 		       err)) {
 		if (!kept)
-			drop_place(b, out->host);
+			blocks_spare(b, out->host);
 		return -1;
 	}
 	b->pending[b->npending++] = *out;
@@ -338,7 +338,7 @@ static void drop_held(struct blocks *b, const struct claim *c)
 		if (!last || p.packed || b->driver->get(b, p.i, &e, &later) ||
 		    (e.host && e.host == p.host))
 			continue;
-		drop_place(b, p.host);
+		blocks_spare(b, p.host);
 	}
 }
 

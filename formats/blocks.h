@@ -88,6 +88,8 @@ struct blocks {
 int blocks_init(struct blocks *b, unsigned flags, struct err *err);
 /* Writes nothing. Fine on what is zeroed. */
 void blocks_free(struct blocks *b);
+/* A place that nothing refers to, to be used before new ones. */
+void blocks_spare(struct blocks *b, uint64_t host);
 /* The grain that the blk should tell. */
 uint32_t blocks_grain(const struct blocks *b);
 

@@ -1,6 +1,9 @@
 /*
- * The files that an image names beside itself: struct image_file.
+ * What formats need of their files: the ones that an image names beside itself (struct
+ * image_file), the length of new ones.
  */
+#include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,8 +12,8 @@
 int image_file_add(struct image *image, const char *name, const char *key, bool read_only,
 		   struct err *err)
 {
-	struct image_file *more =
-		realloc(image->file, (image->nfile + 1) * sizeof(*image->file));
+	struct image_file *more = realloc(image->file,
+					  (image->nfile + 1) * sizeof(*image->file));
 	struct image_file *f;
 
 	if (!more)
@@ -41,4 +44,15 @@ int image_files_free(struct image *image, struct err *err)
 	image->file = NULL;
 	image->nfile = 0;
 	return rc;
+}
+
+int image_new_size(struct blk *file, uint64_t size, enum blk_prealloc p, struct err *err)
+{
+	if (file->caps & BLK_CAN_GROW)
+		return blk_resize(file, size, p, err);
+	if (size <= blk_size(file))
+		return 0;
+	return err_set(err, ENOSPC,
+		       "The image needs %" PRIu64 " bytes, but the device has %" PRIu64, size,
+		       blk_size(file));
 }

@@ -64,6 +64,9 @@ struct image {
 	struct image_file *file;
 	size_t nfile;
 
+	/* Differs from an image that it does not name: the user has to. */
+	bool needs_backing;
+
 	/* What whoever opened it should be told, once; NULL: nothing. Owned. */
 	char *warning;
 
@@ -75,6 +78,8 @@ struct image {
 /* Adds a file. name and key are copied; key may be NULL. */
 int image_file_add(struct image *image, const char *name, const char *key, bool read_only,
 		   struct err *err);
+/* For create: an empty file gets its length; a device is large enough, or that is an error. */
+int image_new_size(struct blk *file, uint64_t size, enum blk_prealloc p, struct err *err);
 /* For close: closes and frees them. */
 int image_files_free(struct image *image, struct err *err);
 
@@ -181,6 +186,10 @@ struct check {
 	uint64_t total_clusters, allocated_clusters, fragmented_clusters, compressed_clusters;
 };
 
+/* For check(): says a line, and tells of the problem (kind NULL: there is none). */
+void check_find(struct check *c, const struct check_problem *p, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
 struct measure {
 	uint64_t required, fully_allocated;
 	bool has_bitmaps;
@@ -254,6 +263,7 @@ enum {
 	FORMAT_BACKING = 4, /* -b makes sense */
 	FORMAT_PACK = 8,    /* -c makes sense */
 	FORMAT_ANY = 16,    /* raw: takes what nobody else knows */
+	FORMAT_PARENT = 32, /* there are images with a backing file, but -b makes none */
 };
 
 #endif

@@ -143,6 +143,8 @@ struct chain *crash_source(struct crash *c, const struct crash_view *view);
 
 /* Patterns that any format can play which has what they need; rows end with name NULL. */
 extern const struct crash_row crash_rows_data[], crash_rows_image[], crash_rows_bitmap[];
+/* For formats that can resize. */
+extern const struct crash_row crash_rows_resize[];
 /* For disks of at most 200 sectors, with a raw file below. */
 extern const struct crash_row crash_rows_short[];
 /* For disks so large that they outgrow their tables. */

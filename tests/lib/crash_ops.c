@@ -109,6 +109,8 @@ int crash_pack(struct crash *c, unsigned sector, unsigned n)
 	int rc;
 
 	assert_non_null(out);
+	if (!top->ops->pack)
+		return crash_write(c, sector, n);
 	c->stamp++;
 	crash_begin(c);
 	claim.off = sector * UINT64_C(512);

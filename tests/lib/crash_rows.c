@@ -62,7 +62,8 @@ static int run_discard(struct crash *c)
 
 static bool fits_packed(const struct crash_kind *k)
 {
-	return !crash_has_data(k) && (!strstr(k->create, "zstd") || pack_has(CODEC_ZSTD));
+	return (k->format->caps & FORMAT_PACK) && !crash_has_data(k) &&
+	       (!strstr(k->create, "zstd") || pack_has(CODEC_ZSTD));
 }
 
 static int run_packed(struct crash *c)
@@ -217,6 +218,10 @@ const struct crash_row crash_rows_data[] = {
 	{.name = "packed", .setup = crash_fill_disk, .run = run_packed, .fits = fits_packed},
 	{.name = "mixed", .setup = crash_fill_disk, .run = run_mixed},
 	{.name = "copy over", .setup = crash_fill_disk, .run = run_copy},
+	{0},
+};
+
+const struct crash_row crash_rows_resize[] = {
 	{.name = "grow", .setup = crash_fill_disk, .run = run_grow},
 	{.name = "shrink", .setup = full, .run = run_shrink, .fits = fits_shrink},
 	{.name = "grow, metadata",

@@ -113,6 +113,7 @@ static const struct crash_kind small[] = {
 static void test_logs(void **state)
 {
 	crash_play_logs(kinds, crash_rows_data);
+	crash_play_logs(kinds, crash_rows_resize);
 	crash_play_logs(kinds, crash_rows_image);
 	crash_play_logs(kinds, crash_rows_bitmap);
 	crash_play_logs(large, crash_rows_many);
@@ -123,6 +124,7 @@ static void test_logs(void **state)
 static void test_faults(void **state)
 {
 	crash_play_faults(kinds, crash_rows_data);
+	crash_play_faults(kinds, crash_rows_resize);
 	crash_play_faults(kinds, crash_rows_image);
 	crash_play_faults(kinds, crash_rows_bitmap);
 	crash_play_faults(large, crash_rows_many);
