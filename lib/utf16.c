@@ -12,7 +12,7 @@ static unsigned unit(const uint8_t *p, bool big)
 	return big ? get_be16(p) : get_le16(p);
 }
 
-static char *put_utf8(char *to, uint32_t c)
+char *utf8_put(char *to, uint32_t c)
 {
 	if (c < 0x80) {
 		*to++ = (char)c;
@@ -60,7 +60,7 @@ char *utf16_to_utf8(const uint8_t *from, size_t n, bool big, bool *lossy, struct
 			c = REPLACEMENT;
 			lost = true;
 		}
-		to = put_utf8(to, c);
+		to = utf8_put(to, c);
 	}
 	*to = '\0';
 	if (lossy)

@@ -19,5 +19,7 @@
 char *utf16_to_utf8(const uint8_t *from, size_t n, bool big, bool *lossy, struct err *err);
 /* Without a final NUL; to be freed. *n gets the bytes. */
 uint8_t *utf8_to_utf16(const char *from, bool big, size_t *n, bool *lossy, struct err *err);
+/* Writes one character, at most four bytes; returns what comes after it. */
+char *utf8_put(char *to, uint32_t c);
 
 #endif
