@@ -172,14 +172,15 @@ class Data:
         rnd.shuffle(slots)
         self.io(path, [f"write -q -P {s % 255 + 1} {s * CLUSTER} {CLUSTER}" for s in slots])
 
-    # 1 GiB, an overlay with half of its clusters, and a base with an eighth of them changed.
+    # A disk of 8 GiB with 1 GiB of clusters anywhere, an overlay with 512 MiB of them
+    # anywhere else, and a base with 128 MiB changed.
     def some(self, path, seed, n, pattern):
         rnd = random.Random(seed)
-        slots = rnd.sample(range(GIB // self.scale // CLUSTER), n // self.scale)
+        slots = rnd.sample(range(8 * GIB // self.scale // CLUSTER), n // self.scale)
         self.io(path, [f"write -q -P {pattern(s)} {s * CLUSTER} {CLUSTER}" for s in slots])
 
     def make_base_qcow2(self, path):
-        self.img("create", "-q", "-f", "qcow2", path, str(GIB // self.scale))
+        self.img("create", "-q", "-f", "qcow2", path, str(8 * GIB // self.scale))
         self.some(path, 10, GIB // CLUSTER, lambda s: s % 200 + 1)
 
     def make_overlay_qcow2(self, path):
@@ -190,6 +191,43 @@ class Data:
     def make_onto_qcow2(self, path):
         shutil.copyfile(self.get("base.qcow2"), path)
         self.some(path, 12, GIB // CLUSTER // 8, lambda s: 250)
+
+    # The disk in the other formats: disk.vmdk and so on, made by the peer.
+    def other(self, fmt, options=()):
+        def make(path):
+            self.img("convert", *options, "-f", "raw", "-O", fmt, self.get("disk.raw"), path)
+        return make
+
+    def make_small(self, fmt):
+        def make(path):
+            self.img("create", "-q", "-f", fmt, path, "1G")
+        return make
+
+    def __getattr__(self, name):
+        """make_disk_FMT and make_small_FMT of the formats that the peer writes."""
+        for fmt in ("vmdk", "vhdx", "vdi", "vpc", "qed", "parallels", "qcow"):
+            if name == "make_disk_" + fmt:
+                return self.other(fmt)
+            if name == "make_small_" + fmt:
+                return self.make_small(fmt)
+        if name == "make_disk_stream_vmdk":
+            return self.other("vmdk", ("-o", "subformat=streamOptimized"))
+        raise AttributeError(name)
+
+    def pack(self, kind, path):
+        """dmg and cloop: the first 512 MiB of the disk that are not all zeros."""
+        tool = os.path.join(os.path.dirname(os.path.abspath(__file__)), "pack.py")
+        subprocess.run([sys.executable, tool, kind, self.get("disk.raw"), path,
+                        str(GIB // 2 // self.scale)], check=True)
+
+    def make_zlib_dmg(self, path):
+        self.pack("zlib", path)
+
+    def make_bzip2_dmg(self, path):
+        self.pack("bzip2", path)
+
+    def make_disk_cloop(self, path):
+        self.pack("cloop", path)
 
     def make_full_qcow2(self, path):
         self.img("create", "-q", "-f", "qcow2", "-o", "preallocation=metadata", path,

@@ -52,7 +52,7 @@ class Convert(Job):
         self.needs = (source,)
 
     def source_format(self):
-        return "raw" if self.source.endswith(".raw") else "qcow2"
+        return self.source.rpartition(".")[2]
 
     def command(self, bench, folder, target, m=None):
         threads = ["-m", str(m)] if m else []
@@ -66,8 +66,9 @@ class Convert(Job):
             if at is not None:
                 raise Wrong(f"the targets differ at {at:#x}")
             return
-        peer_says(bench, "check", "-f", "qcow2", ours)
-        peer_says(bench, "compare", "-f", "qcow2", "-F", self.source_format(), ours,
+        if self.fmt not in ("vpc", "vmdk"):
+            peer_says(bench, "check", "-f", self.fmt, ours)
+        peer_says(bench, "compare", "-f", self.fmt, "-F", self.source_format(), ours,
                   os.path.join(folder, self.source))
 
 
@@ -228,10 +229,12 @@ class Ahead(Job):
 
 
 class ManyInfos(Job):
-    needs = ("small.qcow2",)
+    def __init__(self, name, what, must, fmt="qcow2"):
+        super().__init__(name, what, must)
+        self.fmt, self.needs = fmt, ("small." + fmt,)
 
     def command(self, bench, folder, target):
-        return [200, "info", "-f", "qcow2", os.path.join(folder, "small.qcow2")]
+        return [200, "info", "-f", self.fmt, os.path.join(folder, self.needs[0])]
 
     def check(self, *made):
         pass
@@ -308,6 +311,27 @@ jobs += [
     Report("info-34t", "info of 34 TiB, scattered", 0.7, "scattered-34t.qcow2",
            ["info", JSON], 10),
     *(SmallWrites(depth, cache) for cache in ("writeback", "none") for depth in (1, 32, 64)),
+]
+for fmt in ("vhdx", "vdi", "vpc", "qed", "parallels", "vmdk"):
+    read, write = (0.5, 0.3) if fmt == "vmdk" else (0.9, 0.9)
+    jobs += [
+        Convert(f"{fmt}-raw", f"{fmt} to raw", read, f"disk.{fmt}", "raw"),
+        Convert(f"{fmt}-qcow2", f"{fmt} to qcow2", read, f"disk.{fmt}", "qcow2"),
+        Convert(f"raw-{fmt}", f"raw to {fmt}", write, "disk.raw", fmt),
+        ManyInfos(f"info-{fmt}", f"info of a small {fmt} image, 200 times", 0.7, fmt),
+    ]
+STREAM = ("-o", "subformat=streamOptimized")
+jobs += [
+    Convert("stream-qcow2", "streamOptimized vmdk to compressed qcow2", 0.05,
+            "disk-stream.vmdk", "qcow2", ("-c",)),
+    Convert("qcow2-stream", "compressed qcow2 to streamOptimized vmdk", 0.05,
+            "disk-zlib.qcow2", "vmdk", STREAM),
+    Convert("raw-stream", "raw to streamOptimized vmdk", 0.15, "disk.raw", "vmdk", STREAM,
+            smaller=True),
+    Convert("stream-raw", "streamOptimized vmdk to raw", 0.4, "disk-stream.vmdk", "raw"),
+    Convert("dmg-zlib-raw", "dmg (zlib) to raw", 0.5, "zlib.dmg", "raw"),
+    Convert("dmg-bzip2-raw", "dmg (bzip2) to raw", 0.5, "bzip2.dmg", "raw"),
+    Convert("cloop-raw", "cloop to raw", 0.5, "disk.cloop", "raw"),
     SameForAnyM("same-plain", "same target for any -m", None, "disk.raw", "qcow2"),
     SameForAnyM("same-zlib", "same, compressed", None, "disk.raw", "qcow2", ("-c",)),
     SameForAnyM("same-zstd", "same, with zstd", None, "disk.raw", "qcow2", ZSTD),
