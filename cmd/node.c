@@ -421,14 +421,19 @@ static struct image *open_format(const struct opts *def, const struct format *fo
 				 struct blk **lower, const struct node_env *env,
 				 struct err *err)
 {
-	static const char *const with_backing[] = {"file", "backing", "data-file", NULL};
-	static const char *const file_only[] = {"file", NULL};
+	const char *child[5] = {"file"};
+	size_t n = 1;
 	unsigned flags = env->image | (env->io & IO_WRITE ? IMAGE_WRITE : 0);
-	const char *key = unknown_key(
-		def, format->open_opts,
-		format->caps & (FORMAT_BACKING | FORMAT_PARENT) ? with_backing : file_only);
 	struct image *image = NULL;
+	const char *key;
 
+	if (format->caps & (FORMAT_BACKING | FORMAT_PARENT)) {
+		child[n++] = "backing";
+		child[n++] = "data-file";
+	}
+	if (format->attached)
+		child[n++] = "extents"; /* which of them, is seen when they are opened */
+	key = unknown_key(def, format->open_opts, child);
 	if (key) {
 		err_set(err, EINVAL, "Block format '%s' does not support the option '%s'",
 			format->name, key);

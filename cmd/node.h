@@ -62,6 +62,8 @@ struct chain *stack_chain(const struct opts *def, struct image *image,
 /* Opens image->file[], and tells the format. */
 int stack_attach_files(const struct opts *def, struct image *image, const struct node_env *env,
 		       struct err *err);
+/* So many files are going to be open: the process may have to ask for room. */
+void stack_expect_files(size_t files);
 struct blk *stack_data_file(const struct opts *def, const struct image *image,
 			    const struct node_env *env, struct err *err);
 

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -322,6 +323,7 @@ static struct blk *open_file(const struct opts *def, const struct image_file *f,
 	struct blk *blk = NULL;
 
 	own.io &= ~(unsigned)IO_NO_IO;
+	own.io |= IO_ALONE; /* the image's tables are in it, or know what is */
 	if (f->read_only)
 		own.io &= ~(unsigned)(IO_WRITE | IO_UNMAP);
 	if (own.io & IO_WRITE)
@@ -336,9 +338,46 @@ static struct blk *open_file(const struct opts *def, const struct image_file *f,
 	return blk;
 }
 
+/* "extents.7" of an image that has no such. */
+static int check_extent_keys(const struct opts *def, const struct image *image, struct err *err)
+{
+	for (size_t i = 0; i < opts_count(def); i++) {
+		const char *key = opts_key(def, i);
+		size_t k = 0, n = 0;
+
+		if (strncmp(key, "extents", 7) != 0 || (key[7] != '.' && key[7] != '\0'))
+			continue;
+		for (; k < image->nfile; k++) {
+			n = image->file[k].key ? strlen(image->file[k].key) : 0;
+			if (n && strncmp(key, image->file[k].key, n) == 0 &&
+			    (key[n] == '.' || key[n] == '\0'))
+				break;
+		}
+		if (k == image->nfile)
+			return err_set(err, EINVAL,
+				       "Block format '%s' does not support the option '%s'",
+				       image->format->name, key);
+	}
+	return 0;
+}
+
+/* Each file takes up to three descriptors. */
+void stack_expect_files(size_t files)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur / 4 > files)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 int stack_attach_files(const struct opts *def, struct image *image, const struct node_env *env,
 		       struct err *err)
 {
+	if (check_extent_keys(def, image, err))
+		return -1;
+	stack_expect_files(image->nfile);
 	for (size_t i = 0; i < image->nfile; i++) {
 		image->file[i].blk = open_file(def, &image->file[i], env, err);
 		if (!image->file[i].blk)

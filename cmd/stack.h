@@ -54,7 +54,8 @@ const struct format *stack_probe(struct blk *file, struct err *err);
 struct stack_target {
 	struct chain *chain; /* the new image, writable; NULL until stack_target_open */
 	struct blk *file;    /* the new file; the chain only borrows it */
-	struct blk *data;    /* external data file in the making, or NULL; the same */
+	struct blk **more;   /* the image's other files in the making; the same */
+	size_t nmore;
 	char *path;
 };
 

@@ -121,19 +121,59 @@ static bool same_place(const char *a, const char *b)
 	       sa.st_ino == sb.st_ino;
 }
 
-static int make_data(const struct stack_create *c, const char *image, struct blk **out,
-		     struct err *err)
+static int make_more(const struct stack_create *c, struct stack_target *t,
+		     const struct file_names *names, struct err *err)
 {
-	const char *name = opts_get(c->opts, "data_file");
-
-	if (!name)
+	if (names->n == 0)
 		return 0;
-	if (same_place(name, image))
-		return err_set(err, EINVAL, "data_file '%s' is the image itself", name);
-	if (location_has_scheme(name))
-		return err_set(err, EINVAL,
-			       "data_file '%s' must be the plain path of a local file", name);
-	return make_file(c, name, out, err);
+	stack_expect_files(names->n);
+	t->more = calloc(names->n, sizeof(struct blk *));
+	if (!t->more)
+		return err_nomem(err, names->n * sizeof(struct blk *), "the image's files");
+	for (size_t i = 0; i < names->n; i++) {
+		if (same_place(names->name[i], t->path))
+			return err_set(err, EINVAL, "%s'%s' is the image itself",
+				       opts_has(c->opts, "data_file") ? "data_file " : "",
+				       names->name[i]);
+		if (make_file(c, names->name[i], &t->more[i], err))
+			return -1;
+		t->nmore++;
+	}
+	return 0;
+}
+
+static int make_files(const struct stack_create *c, struct stack_target *t, uint64_t size,
+		      struct err *err)
+{
+	struct file_names names = {0};
+	int rc = 0;
+
+	if (make_file(c, t->path, &t->file, err))
+		return -1;
+	if (c->format->create_files)
+		rc = c->format->create_files(c->opts, size, t->path, &names, err);
+	if (rc == 0)
+		rc = make_more(c, t, &names, err);
+	file_names_free(&names);
+	return rc;
+}
+
+/* For formats that record what they are made over. Whatever it is: the format knows. */
+static int open_backing(const struct stack_create *c, const char *path, struct chain **out,
+			struct err *err)
+{
+	const char *name = opts_get(c->opts, "backing_file");
+	struct stack_request r = {.share = true, .no_backing = true};
+	AUTO_FREE char *full = NULL;
+
+	if (!name || !name[0] || !(c->format->caps & FORMAT_READS_BACKING))
+		return 0;
+	full = location_relative(path, name, err);
+	if (!full)
+		return -1;
+	r.name = full;
+	*out = stack_open(&r, err);
+	return *out ? 0 : -1;
 }
 
 static void on_end(int sig)
@@ -158,22 +198,51 @@ static void catch_end(void)
 int stack_target_create(const struct stack_create *c, struct stack_target *t, struct err *err)
 {
 	struct create create = {.opts = c->opts, .size = c->size};
+	struct chain *below = NULL;
+	struct err later;
+	int rc;
 
 	memset(t, 0, sizeof(*t));
 	catch_end();
 	if (target_path(c->name, &t->path, err))
 		return -1;
 	if (check(c, &create.size, err) || check_protocol(c, t->path, err) ||
-	    make_file(c, t->path, &t->file, err) || make_data(c, t->path, &t->data, err))
+	    open_backing(c, t->path, &below, err))
 		goto fail;
+	create.backing = below ? (struct image *)below->layer[0] : NULL;
+	rc = make_files(c, t, create.size, err);
 	create.lower = t->file;
-	create.data = t->data;
-	if (c->format->create(&create, err))
+	create.file = t->more;
+	create.nfile = t->nmore;
+	if (rc == 0)
+		rc = c->format->create(&create, err);
+	blk_close(below ? &below->blk : NULL, &later);
+	if (rc)
 		goto fail;
 	return 0;
 fail:
 	stack_target_abandon(t);
 	return -1;
+}
+
+/* The image's other files, borrowed as its own. */
+static int lend_files(const struct stack_target *t, struct image *image, struct err *err)
+{
+	if (image->nfile + (image->needs_data ? 1 : 0) != t->nmore)
+		return err_set(err, EINVAL,
+			       "The new image names %zu more files, but it has %zu",
+			       image->nfile, t->nmore);
+	for (size_t i = 0; i < t->nmore; i++) {
+		struct blk *file = pass_borrow(t->more[i], err);
+
+		if (!file)
+			return -1;
+		if (image->needs_data)
+			image->data = file;
+		else
+			image->file[i].blk = file;
+	}
+	return 0;
 }
 
 static struct image *open_new(const struct stack_create *c, const struct stack_target *t,
@@ -183,18 +252,20 @@ static struct image *open_new(const struct stack_create *c, const struct stack_t
 	struct blk *file = none ? pass_borrow(t->file, err) : NULL;
 	struct image *image = NULL;
 	struct err later;
+	int rc;
 
 	if (file && c->format->open(file, none, IMAGE_WRITE | IMAGE_NEW, &image, err))
 		blk_close(file, &later);
 	opts_free(none);
-	if (image && image->needs_data) {
-		image->data = pass_borrow(t->data, err);
-		if (!image->data) {
-			blk_close(&image->blk, &later);
-			return NULL;
-		}
-	}
-	return image;
+	if (!image)
+		return NULL;
+	rc = lend_files(t, image, err);
+	if (rc == 0 && c->format->attached)
+		rc = c->format->attached(image, err);
+	if (rc == 0)
+		return image;
+	blk_close(&image->blk, &later);
+	return NULL;
 }
 
 /* The backing file's definition: the user's own words, so any location will do. */
@@ -261,6 +332,7 @@ int stack_target_open(const struct stack_create *c, struct stack_target *t, stru
 
 static void forget(struct stack_target *t)
 {
+	free(t->more);
 	free(t->path);
 	memset(t, 0, sizeof(*t));
 }
@@ -276,12 +348,13 @@ int stack_target_finish(struct stack_target *t, struct err *err)
 			rc = -1;
 	}
 	/* The image last: what it needs is there when it appears. */
-	if (rc == 0 && t->data)
-		rc = io_file_publish(t->data, err);
+	for (size_t i = 0; rc == 0 && i < t->nmore; i++)
+		rc = io_file_publish(t->more[i], err);
 	if (rc == 0)
 		rc = io_file_publish(t->file, err);
-	if (blk_close(t->data, rc ? &later : err))
-		rc = -1;
+	for (size_t i = 0; i < t->nmore; i++)
+		if (blk_close(t->more[i], rc ? &later : err))
+			rc = -1;
 	if (blk_close(t->file, rc ? &later : err))
 		rc = -1;
 	forget(t);
@@ -293,7 +366,8 @@ void stack_target_abandon(struct stack_target *t)
 	struct err ignored;
 
 	blk_close(t->chain ? &t->chain->blk : NULL, &ignored);
-	blk_close(t->data, &ignored);
+	for (size_t i = 0; i < t->nmore; i++)
+		blk_close(t->more[i], &ignored);
 	blk_close(t->file, &ignored);
 	forget(t);
 }

@@ -46,6 +46,28 @@ int image_files_free(struct image *image, struct err *err)
 	return rc;
 }
 
+int file_names_add(struct file_names *names, const char *name, struct err *err)
+{
+	char **more = reallocarray(names->name, names->n + 1, sizeof(*more));
+
+	if (!more)
+		return err_nomem(err, (names->n + 1) * sizeof(*more), "file names");
+	names->name = more;
+	more[names->n] = strdup(name);
+	if (!more[names->n])
+		return err_nomem(err, strlen(name) + 1, "a file name");
+	names->n++;
+	return 0;
+}
+
+void file_names_free(struct file_names *names)
+{
+	for (size_t i = 0; i < names->n; i++)
+		free(names->name[i]);
+	free(names->name);
+	*names = (struct file_names){0};
+}
+
 int image_new_size(struct blk *file, uint64_t size, enum blk_prealloc p, struct err *err)
 {
 	if (file->caps & BLK_CAN_GROW)

@@ -199,10 +199,24 @@ struct measure {
 /* All that a create needs. The files are empty, writable and open. */
 struct create {
 	struct blk *lower;	 /* borrowed */
-	struct blk *data;	 /* borrowed; the external data file or NULL */
+	struct blk *const *file; /* borrowed; what create_files() named, in that order */
+	size_t nfile;
 	const struct opts *opts; /* checked against create_opts; size is apart */
 	uint64_t size;
+	/* With FORMAT_READS_BACKING and a backing_file: that, open for its metadata, of
+	 * whatever format it is. Borrowed. */
+	struct image *backing;
 };
+
+/* Paths of files. */
+struct file_names {
+	char **name;
+	size_t n;
+};
+
+/* The name is copied. */
+int file_names_add(struct file_names *names, const char *name, struct err *err);
+void file_names_free(struct file_names *names);
 
 /* What amend is asked for. */
 struct amend {
@@ -238,6 +252,12 @@ struct format {
 	/* The checks of create that need no file: bad values, bad combinations, sizes
 	 * that the format cannot hold. create calls it too. size may be rounded. */
 	int (*create_check)(const struct opts *opts, uint64_t *size, struct err *err);
+	/* The files that a new image will have besides its own at `path`: the paths to make
+	 * them at. They are published before the image is, and with it or not at all. Opened
+	 * again, it names the same ones in the same order in image->file[], or has one, and
+	 * needs_data. Called after create_check. NULL: none. */
+	int (*create_files)(const struct opts *opts, uint64_t size, const char *path,
+			    struct file_names *out, struct err *err);
 	/* src NULL: a new empty image of `size` bytes. Else src is a chain to convert. */
 	int (*measure)(const struct opts *opts, uint64_t size, struct blk *src,
 		       struct measure *out, struct err *err);
@@ -260,10 +280,11 @@ struct format {
 enum {
 	FORMAT_CREATE = 1,
 	FORMAT_WRITE = 2,
-	FORMAT_BACKING = 4, /* -b makes sense */
-	FORMAT_PACK = 8,    /* -c makes sense */
-	FORMAT_ANY = 16,    /* raw: takes what nobody else knows */
-	FORMAT_PARENT = 32, /* there are images with a backing file, but -b makes none */
+	FORMAT_BACKING = 4,	   /* -b makes sense */
+	FORMAT_PACK = 8,	   /* -c makes sense */
+	FORMAT_ANY = 16,	   /* raw: takes what nobody else knows */
+	FORMAT_PARENT = 32,	   /* there are images with a backing file, but -b makes none */
+	FORMAT_READS_BACKING = 64, /* create looks at the backing file */
 };
 
 #endif

@@ -9,6 +9,7 @@
 
 #include "formats/qcow2/qcow2.h"
 #include "lib/bytes.h"
+#include "lib/location.h"
 #include "lib/mem.h"
 
 static void fill_header(const struct qcow2_settings *s, struct qcow2_header *h)
@@ -77,7 +78,7 @@ static int make_disk(const struct create *c, uint64_t size, enum blk_prealloc pr
 
 	if (qcow2_open(c->lower, NULL, IMAGE_WRITE | IMAGE_NEW, &image, err))
 		return -1;
-	image->data = c->data;
+	image->data = c->nfile ? c->file[0] : NULL;
 	blk = &image->blk;
 	rc = blk_resize(blk, size, prealloc, err);
 	if (rc == 0)
@@ -91,6 +92,19 @@ static int make_disk(const struct create *c, uint64_t size, enum blk_prealloc pr
 	return rc;
 }
 
+int qcow2_create_files(const struct opts *opts, uint64_t size, const char *path,
+		       struct file_names *out, struct err *err)
+{
+	const char *name = opts_get(opts, "data_file");
+
+	if (!name)
+		return 0;
+	if (location_has_scheme(name))
+		return err_set(err, EINVAL,
+			       "data_file '%s' must be the plain path of a local file", name);
+	return file_names_add(out, name, err);
+}
+
 int qcow2_create(const struct create *c, struct err *err)
 {
 	struct qcow2_settings s;
@@ -98,7 +112,7 @@ int qcow2_create(const struct create *c, struct err *err)
 
 	if (qcow2_create_check(c->opts, &size, err) || qcow2_settings(c->opts, &s, err))
 		return -1;
-	if (s.data_file && !c->data)
+	if (s.data_file && !c->nfile)
 		return err_set(err, EINVAL, "data_file '%s' is not open", s.data_file);
 	if (write_start(c, &s, err))
 		return -1;

@@ -35,6 +35,7 @@ const struct format format_qcow2 = {
 	.open = qcow2_open,
 	.create = qcow2_create,
 	.create_check = qcow2_create_check,
+	.create_files = qcow2_create_files,
 	.info = qcow2_info,
 	.check = qcow2_check,
 	.measure = qcow2_measure,

@@ -560,6 +560,8 @@ int qcow2_tuning(const struct opts *o, const struct qcow2_header *h, bool write,
 
 /* ---- create.c, info.c: struct format ---------------------------------------------- */
 
+int qcow2_create_files(const struct opts *opts, uint64_t size, const char *path,
+		       struct file_names *out, struct err *err);
 int qcow2_create(const struct create *c, struct err *err);
 int qcow2_info(struct image *image, struct info *out, struct err *err);
 

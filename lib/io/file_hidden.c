@@ -10,7 +10,7 @@
 #include "lib/io/file.h"
 #include "lib/mem.h"
 
-#define SLOTS 16 /* one program makes an image and a data file: room enough */
+#define SLOTS 1024 /* a disk of 2 TiB in files of 2 GiB */
 
 enum { FREE, BUSY, FULL };
 

@@ -122,6 +122,7 @@ static void create_below(struct crash *c)
 void crash_create(struct crash *c, const struct crash_kind *kind, const struct crash_row *row)
 {
 	struct opts *opts;
+	struct blk *data;
 	struct create create = {.size = kind->sectors * SECTOR};
 
 	memset(c, 0, sizeof(*c));
@@ -148,7 +149,9 @@ void crash_create(struct crash *c, const struct crash_kind *kind, const struct c
 		create_below(c);
 	if (crash_has_data(kind)) {
 		crash_good(c, opts_set(opts, "data_file", "data", &c->err));
-		create.data = new_file(c);
+		data = new_file(c);
+		create.file = &data;
+		create.nfile = 1;
 	}
 	crash_good(c, kind->format->create(&create, &c->err));
 	opts_free(opts);

@@ -105,7 +105,9 @@ static void create_image(const struct kind *kind)
 	assert_non_null(opts);
 	good(opts_parse(opts, kind->opts, NULL, &m.err));
 	c.lower = m.file = io_mem_new(NULL, 0, &m.err);
-	c.data = m.data = strstr(kind->opts, "data_file") ? io_mem_new(NULL, 0, &m.err) : NULL;
+	m.data = strstr(kind->opts, "data_file") ? io_mem_new(NULL, 0, &m.err) : NULL;
+	c.file = &m.data;
+	c.nfile = m.data ? 1 : 0;
 	c.opts = opts;
 	good(qcow2_create(&c, &m.err));
 	opts_free(opts);

@@ -310,7 +310,8 @@ static void create_image(const struct kind *kind)
 	m.data = kind->data ? io_mem_new(NULL, 0, &m.why) : NULL;
 	assert_true(m.file && (m.data || !kind->data));
 	c.lower = m.file;
-	c.data = m.data;
+	c.file = &m.data;
+	c.nfile = m.data ? 1 : 0;
 	good(qcow2_create(&c, &m.why));
 	opts_free(opts);
 	for (unsigned i = 0; i < SECTORS; i++)

@@ -154,7 +154,8 @@ static void create_image(const struct kind *kind)
 		assert_non_null(m.data);
 	}
 	c.lower = m.file;
-	c.data = m.data;
+	c.file = &m.data;
+	c.nfile = m.data ? 1 : 0;
 	c.opts = opts;
 	good(qcow2_create(&c, &m.err));
 	opts_free(opts);
