@@ -217,7 +217,8 @@ static int check_chain(const struct opts *o, const char *name, bool json, unsign
 		.report = cmd_report_line, .problem = ours ? problems_add : NULL, .arg = &list};
 	int rc;
 
-	if (!image->format->check) {
+	if (!image->format->check ||
+	    (cmd_persona == PERSONA_QEMU_IMG && (image->format->caps & FORMAT_CHECK_OURS))) {
 		cmd_error("This image format does not support checks");
 		return CHECK_NONE;
 	}

@@ -125,11 +125,26 @@ static bool goes_on(const struct entry *a, const struct entry *b)
 	       a->home == b->home && (!a->home || a->offset + a->length == b->offset);
 }
 
-static struct entry describe(const struct extent *e)
+/* Under the peer's name data is there, and nobody knows where, if it is so for the peer. */
+static bool opaque(const struct chain *chain, const struct extent *e)
+{
+	const struct image *layer = (const struct image *)chain->layer[e->depth];
+
+	return cmd_persona == PERSONA_QEMU_IMG && (layer->format->caps & FORMAT_OPAQUE) &&
+	       !(e->flags & EXT_ABSENT);
+}
+
+static struct entry describe(const struct chain *chain, const struct extent *e)
 {
 	bool places = e->home && !(e->flags & (EXT_PACKED | EXT_CODED | EXT_VAGUE));
 	bool vague = e->flags & EXT_VAGUE;
 
+	if (opaque(chain, e))
+		return (struct entry){.start = e->off,
+				      .length = e->len,
+				      .depth = e->depth,
+				      .present = true,
+				      .data = true};
 	return (struct entry){
 		.start = e->off,
 		.length = e->len,
@@ -156,7 +171,8 @@ static int add(struct map *m, const struct entry *e)
 	return 0;
 }
 
-static int walk_through(struct map *m, struct walk *walk, uint64_t off, uint64_t end)
+static int walk_through(struct map *m, const struct chain *chain, struct walk *walk,
+			uint64_t off, uint64_t end)
 {
 	struct err err;
 
@@ -169,7 +185,7 @@ static int walk_through(struct map *m, struct walk *walk, uint64_t off, uint64_t
 			cmd_error("Could not read file metadata: %s", err.text);
 			return 1;
 		}
-		e = describe(&ext);
+		e = describe(chain, &ext);
 		if (add(m, &e))
 			return 1;
 		off += e.length;
@@ -194,7 +210,7 @@ static int map_chain(struct chain *chain, bool json, uint64_t start, uint64_t le
 		fputs("[", stdout);
 	else
 		printf("%-16s%-16s%-16s%s\n", "Offset", "Length", "Mapped to", "File");
-	rc = walk_through(&m, walk, start,
+	rc = walk_through(&m, chain, walk, start,
 			  start < size ? start + MIN(length, size - start) : start);
 	walk_free(walk);
 	return rc;

@@ -62,6 +62,13 @@ static void print_human(const struct measure *m)
 		printf("bitmaps size: %" PRIu64 "\n", m->bitmaps);
 }
 
+/* What the peer takes for data from end to end. */
+static bool opaque_source(const struct request *q)
+{
+	return cmd_persona == PERSONA_QEMU_IMG && q->source &&
+	       (((struct image *)q->source->layer[0])->format->caps & FORMAT_OPAQUE);
+}
+
 static int measure_format(const struct request *q)
 {
 	struct measure m = {0};
@@ -77,6 +84,8 @@ static int measure_format(const struct request *q)
 		cmd_err(&err);
 		return 1;
 	}
+	if (opaque_source(q))
+		m.required = m.fully_allocated;
 	if (q->json)
 		return print_json(&m);
 	print_human(&m);

@@ -440,7 +440,10 @@ static struct image *open_format(const struct opts *def, const struct format *fo
 		return NULL;
 	}
 	if ((flags & IMAGE_WRITE) && !(format->caps & FORMAT_WRITE)) {
-		err_set(err, EACCES, "Format '%s' can only be read", format->name);
+		if (cmd_persona == PERSONA_QEMU_IMG)
+			err_set(err, EACCES, "Image is read-only");
+		else
+			err_set(err, EACCES, "Format '%s' can only be read", format->name);
 		return NULL;
 	}
 	if (open_clean(def, format, *lower, flags, &image, err))

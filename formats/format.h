@@ -285,6 +285,9 @@ enum {
 	FORMAT_ANY = 16,	   /* raw: takes what nobody else knows */
 	FORMAT_PARENT = 32,	   /* there are images with a backing file, but -b makes none */
 	FORMAT_READS_BACKING = 64, /* create looks at the backing file */
+	FORMAT_CHECK_OURS = 128,   /* the peer has no check() for it */
+	/* The peer cannot tell where its data is: under its name neither do map and measure. */
+	FORMAT_OPAQUE = 256,
 };
 
 #endif
