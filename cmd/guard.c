@@ -12,7 +12,7 @@
 
 struct guard {
 	struct pass pass;
-	pthread_mutex_t lock; /* of the head: what was looked at is what gets written */
+	pthread_mutex_t lock; /* of both ends: what was looked at is what gets written */
 };
 
 static struct guard *guard_of(struct blk *blk)
@@ -20,41 +20,72 @@ static struct guard *guard_of(struct blk *blk)
 	return (struct guard *)blk;
 }
 
-/* Would the file, with n bytes (zeros if buf is NULL) at off, be taken for another? */
-static int check_head(struct blk *blk, const uint8_t *buf, uint64_t n, uint64_t off,
-		      struct err *err)
-{
-	uint8_t head[PROBE_BYTES];
-	uint64_t size = MAX(blk->size, off + n);
-	size_t have = MIN(size, sizeof(head));
-	size_t len = MIN(n, sizeof(head) - off);
-	const char *found;
+/* A write: n bytes, zeros if buf is NULL, at off. */
+struct change {
+	const uint8_t *buf;
+	uint64_t off, n;
+	uint64_t size; /* of the file after it */
+};
 
-	if (blk_pread(blk->lower, head, have, 0, err))
+/* The have bytes at `at` of the file as it will be. */
+static int look(struct blk *blk, const struct change *c, uint8_t *at_buf, size_t have,
+		uint64_t at, struct err *err)
+{
+	uint64_t from = MAX(at, c->off), to = MIN(at + have, c->off + c->n);
+
+	if (have > 0 && blk_pread(blk->lower, at_buf, have, at, err))
 		return -1;
-	if (buf)
-		memcpy(head + off, buf, len);
-	else
-		memset(head + off, 0, len);
-	found = probe_name(head, have, size);
-	if (strcmp(found, "raw") == 0)
+	if (from >= to)
 		return 0;
+	if (c->buf)
+		memcpy(at_buf + (from - at), c->buf + (from - c->off), to - from);
+	else
+		memset(at_buf + (from - at), 0, to - from);
+	return 0;
+}
+
+static int refuse(const struct blk *blk, const char *where, const char *found, struct err *err)
+{
 	return err_set(err, EPERM,
 		       "Operation not permitted: '%s' was taken for raw, and this write to its "
-		       "first bytes would make it a %s image; give its format to allow that",
-		       blk->name, found);
+		       "%s bytes would make it a %s image; give its format to allow that",
+		       blk->name, where, found);
+}
+
+/* Would the file be taken for another? */
+static int check_ends(struct blk *blk, const struct change *c, struct err *err)
+{
+	uint8_t head[PROBE_BYTES], tail[PROBE_TAIL];
+	size_t nhead = MIN(c->size, sizeof(head)), ntail = MIN(c->size, sizeof(tail));
+	const struct format *by_tail;
+	const char *found;
+
+	if (look(blk, c, head, nhead, 0, err) ||
+	    look(blk, c, tail, ntail, c->size - ntail, err))
+		return -1;
+	found = probe_name(head, nhead, c->size);
+	if (strcmp(found, "raw") != 0)
+		return refuse(blk, "first", found, err);
+	by_tail = probe_tail(tail, ntail, c->size);
+	return by_tail ? refuse(blk, "last", by_tail->name, err) : 0;
+}
+
+static bool at_ends(const struct change *c)
+{
+	return c->off < PROBE_BYTES || c->off + c->n + PROBE_TAIL > c->size;
 }
 
 static int guard_pwrite(struct blk *blk, const void *buf, size_t n, uint64_t off,
 			unsigned flags, struct err *err)
 {
+	struct change c = {buf, off, n, MAX(blk_size(blk), off + n)};
 	struct guard *g = guard_of(blk);
 	int rc;
 
-	if (off >= PROBE_BYTES)
+	if (!at_ends(&c))
 		return pass_pwrite(blk, buf, n, off, flags, err);
 	pthread_mutex_lock(&g->lock);
-	rc = check_head(blk, buf, n, off, err);
+	rc = check_ends(blk, &c, err);
 	if (rc == 0)
 		rc = pass_pwrite(blk, buf, n, off, flags, err);
 	pthread_mutex_unlock(&g->lock);
@@ -64,28 +95,34 @@ static int guard_pwrite(struct blk *blk, const void *buf, size_t n, uint64_t off
 static int guard_zero(struct blk *blk, uint64_t off, uint64_t len, unsigned flags,
 		      struct err *err)
 {
+	struct change c = {NULL, off, len, MAX(blk_size(blk), off + len)};
 	struct guard *g = guard_of(blk);
 	int rc;
 
-	if (off >= PROBE_BYTES)
+	if (!at_ends(&c))
 		return pass_zero(blk, off, len, flags, err);
 	pthread_mutex_lock(&g->lock);
-	rc = check_head(blk, NULL, len, off, err);
+	rc = check_ends(blk, &c, err);
 	if (rc == 0)
 		rc = pass_zero(blk, off, len, flags, err);
 	pthread_mutex_unlock(&g->lock);
 	return rc;
 }
 
-/* The head is its own home, so that nobody writes it in place past the guard. */
+/* The ends are their own home, so that nobody writes them in place past the guard. */
 static int guard_extent(struct blk *blk, uint64_t off, uint64_t len, struct extent *out,
 			struct err *err)
 {
+	uint64_t size = blk_size(blk), last = size - MIN(size, PROBE_TAIL);
+	bool end = off < PROBE_BYTES || off >= last;
+
 	if (off < PROBE_BYTES)
 		len = MIN(len, PROBE_BYTES - off);
+	if (off < last)
+		len = MIN(len, last - off);
 	if (pass_extent(blk, off, len, out, err))
 		return -1;
-	if (off < PROBE_BYTES && out->home) {
+	if (end && out->home) {
 		out->home = blk;
 		out->host = off;
 	}

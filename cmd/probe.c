@@ -23,15 +23,34 @@ const struct format *probe_head(const uint8_t *head, size_t n, uint64_t size)
 	return best;
 }
 
+const struct format *probe_tail(const uint8_t *tail, size_t n, uint64_t size)
+{
+	for (size_t i = 0; catalog_formats[i]; i++) {
+		const struct format *f = catalog_formats[i];
+
+		if (f->probe_tail && f->probe_tail(tail, n, size) > 0)
+			return f;
+	}
+	return NULL;
+}
+
 const struct format *stack_probe(struct blk *file, struct err *err)
 {
-	uint8_t head[PROBE_BYTES];
+	uint8_t head[PROBE_BYTES], tail[PROBE_TAIL];
 	uint64_t size = blk_size(file);
 	size_t n = MIN(size, sizeof(head));
+	const struct format *format, *by_tail;
 
 	if (n > 0 && blk_pread(file, head, n, 0, err))
 		return NULL;
-	return probe_head(head, n, size);
+	format = probe_head(head, n, size);
+	if (!(format->caps & FORMAT_ANY))
+		return format;
+	n = MIN(size, sizeof(tail));
+	if (n > 0 && blk_pread(file, tail, n, size - n, err))
+		return NULL;
+	by_tail = probe_tail(tail, n, size);
+	return by_tail ? by_tail : format;
 }
 
 #define MAGIC(name, off, bytes)                                                                \

@@ -238,6 +238,10 @@ struct format {
 	/* 0..100 for the first n (<= 2048, more where the file has more) bytes of a file
 	 * of `size` bytes. 100: the magic fits. */
 	int (*probe)(const uint8_t *head, size_t n, uint64_t size);
+	/* The same by the last n bytes (512 or the whole file), where no head tells more than
+	 * raw. A guest can write there: only for what names no other files and shows none of
+	 * the disk's contents as something else. NULL: it is not found so. */
+	int (*probe_tail)(const uint8_t *tail, size_t n, uint64_t size);
 	/* Takes `lower` over on success only. EUCLEAN: to be written it has to be repaired, by
 	 * check() of an open with IMAGE_WRITE and IMAGE_CHECK, first. */
 	int (*open)(struct blk *lower, const struct opts *opts, unsigned flags,
