@@ -16,7 +16,7 @@ const struct format *const catalog_formats[] = {
 };
 
 const struct protocol *const catalog_protocols[] = {
-	&io_file, &io_host_device, &io_null_co, &io_null_aio, NULL,
+	&io_file, &io_host_device, &io_null_co, &io_null_aio, &io_ova, NULL,
 };
 
 const struct format *catalog_format(const char *name)

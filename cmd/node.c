@@ -371,6 +371,8 @@ static const struct format *probe(struct blk **lower, const struct node_env *env
 		file = file->lower;
 	if (!(format->caps & FORMAT_ANY))
 		return io_file_lock(file, lower_io(env, format), err) ? NULL : format;
+	if (cmd_persona == PERSONA_PLATTER && file == *lower && io_ova_refuse(file, err))
+		return NULL;
 	if (env->io & IO_WRITE)
 		*lower = guard_new(*lower, !env->base, err); /* as the peer: not of a base */
 	return *lower ? format : NULL;

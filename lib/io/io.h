@@ -6,6 +6,7 @@
  *		host_device). Page cache or O_DIRECT, locks, holes, reflinks.
  * mem		a buffer in memory: tests and fuzzing.
  * null		null-co, null-aio: a disk that forgets.
+ * ova		a disk inside of an OVA, read in place.
  *
  * Threads: as blk. Errors: text begins with what failed, as the peer words it:
  * "Could not open 'NAME': No such file or directory".
@@ -41,7 +42,7 @@ struct protocol {
 		      struct err *err);
 };
 
-extern const struct protocol io_file, io_host_device, io_null_co, io_null_aio;
+extern const struct protocol io_file, io_host_device, io_null_co, io_null_aio, io_ova;
 
 /*
  * Locks, as the peer takes them (lib/io/file_lock.c says which bytes). Raw images and the
@@ -76,6 +77,10 @@ int io_file_publish(struct blk *file, struct err *err);
 void io_file_drop_hidden(void);
 /* Is this blk one of ours? */
 bool io_is_file(const struct blk *blk);
+
+/* 0, or -1 where this is an OVA, not an image: the error tells its disks and how to name
+ * one of them. */
+int io_ova_refuse(struct blk *file, struct err *err);
 
 /* A blk over a copy of buf, growing on writes. */
 struct blk *io_mem_new(const void *buf, size_t n, struct err *err);
