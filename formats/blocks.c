@@ -158,6 +158,23 @@ static int take_place(struct blocks *b, uint64_t *host, bool *fresh, struct err 
 	return 0;
 }
 
+int blocks_room(struct blocks *b, uint64_t len, uint64_t align, uint64_t *at, struct err *err)
+{
+	uint64_t from = round_up(b->end, align), end;
+
+	if (__builtin_add_overflow(from, len, &end) || end > INT64_MAX)
+		return err_set(err, EFBIG, "The file would be larger than a file can be");
+	if (from < b->fresh && blk_zero(b->file, from, len, 0, err))
+		return -1;
+	/* a table is read before it is written, in new images, too */
+	if ((b->file->caps & BLK_CAN_GROW) && blk_size(b->file) < end &&
+	    blk_zero(b->file, end - 1, 1, 0, err))
+		return -1;
+	b->end = end;
+	*at = from;
+	return 0;
+}
+
 void blocks_spare(struct blocks *b, uint64_t host)
 {
 	struct err ignored; /* then it is lost */
@@ -456,7 +473,7 @@ static int zero_block(struct blocks *b, uint64_t i, uint64_t in, uint64_t n, uin
 		*at = p->fresh ? 0 : p->host + in;
 		return 0;
 	}
-	if (e.kind == BLOCK_ZERO || (e.kind == BLOCK_ABSENT && !b->below))
+	if (e.kind == BLOCK_ZERO || (e.kind == BLOCK_ABSENT && !b->below && !b->below_to_come))
 		return 0;
 	if (!whole || in != 0 || !b->can_zero)
 		return err_set(err, ENOTSUP, "Zeros have to be written there");
@@ -534,6 +551,7 @@ void blocks_image_drop(struct blk *blk, struct claim *c)
 int blocks_image_zero(struct blk *blk, uint64_t off, uint64_t len, unsigned flags,
 		      struct err *err)
 {
+	of(blk)->below_to_come = ((struct image *)blk)->below_to_come;
 	return blocks_zero(of(blk), off, len, flags, err);
 }
 

@@ -71,6 +71,7 @@ struct blocks {
 	uint64_t packed_unit; /* of packed places; 0: there are none */
 	uint64_t end;	      /* where the next place may begin */
 	bool below;	      /* absent means: ask the image below */
+	bool below_to_come;   /* nothing is below yet: zeros have to be said all the same */
 	bool can_zero;	      /* the table can say that a block is zero */
 	uint64_t fresh;	      /* from here on the file reads as zeros until written */
 	bool new_image;	      /* IMAGE_NEW: the file gets its length at the end */
@@ -88,6 +89,9 @@ struct blocks {
 int blocks_init(struct blocks *b, unsigned flags, struct err *err);
 /* Writes nothing. Fine on what is zeroed. */
 void blocks_free(struct blocks *b);
+/* Room for a table of the driver's at the end of the file: it reads as zeros, and the file
+ * reaches to its end. Called under lock, by set() for one. */
+int blocks_room(struct blocks *b, uint64_t len, uint64_t align, uint64_t *at, struct err *err);
 /* A place that nothing refers to, to be used before new ones. */
 void blocks_spare(struct blocks *b, uint64_t host);
 /* The grain that the blk should tell. */
