@@ -6,11 +6,13 @@
 #include "formats/raw.h"
 
 /* A format is a line here and a line in the table. */
-extern const struct format format_qcow2, format_vdi;
+extern const struct format format_qcow2, format_vdi, format_bochs, format_cloop;
 
 const struct format *const catalog_formats[] = {
 	&format_qcow2,
 	&format_vdi,
+	&format_bochs,
+	&format_cloop,
 	&format_raw,
 	NULL,
 };

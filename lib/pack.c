@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 
+#include "lib/bytes.h"
 #include "lib/guess.h"
 
 #ifdef HAVE_LIBDEFLATE
@@ -423,4 +424,40 @@ int pack_inflate(enum codec codec, const void *in, size_t n, void *out, size_t o
 		return zstd_unpack(w, in, n, out, outn, used, err);
 #endif
 	return inflate_block(w, in, n, out, outn, used, err);
+}
+
+static uint32_t adler32_of(const void *p, size_t n)
+{
+#ifdef HAVE_LIBDEFLATE
+	return libdeflate_adler32(1, p, n);
+#else
+	return (uint32_t)adler32_z(1, p, n);
+#endif
+}
+
+int pack_inflate_zlib(const void *in, size_t n, void *out, size_t outn, size_t *used,
+		      struct err *err)
+{
+	const uint8_t *p = in;
+	size_t body;
+
+	/* method 8 without a preset dictionary, at most 32 KiB of window, a multiple of 31 */
+	if (n < 6 || (p[0] & 15) != 8 || p[0] >> 4 > 7 || (p[1] & 32) || get_be16(p) % 31)
+		return is_broken(CODEC_DEFLATE, n, err);
+	if (pack_inflate(CODEC_DEFLATE, p + 2, n - 6, out, outn, &body, err))
+		return -1;
+	if (get_be32(p + 2 + body) != adler32_of(out, outn))
+		return err_set(err, EIO, "zlib data does not have the checksum that it says");
+	if (used)
+		*used = body + 6;
+	return 0;
+}
+
+uint32_t pack_crc32(uint32_t crc, const void *p, size_t n)
+{
+#ifdef HAVE_LIBDEFLATE
+	return libdeflate_crc32(crc, p, n);
+#else
+	return (uint32_t)crc32_z(crc, p, n);
+#endif
 }

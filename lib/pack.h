@@ -12,6 +12,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "lib/blk.h"
 #include "lib/err.h"
@@ -33,5 +34,10 @@ int pack_deflate(enum codec codec, int level, const void *in, size_t n, void *ou
  * input is an error (EIO). used (may be NULL) gets the number of input bytes consumed. */
 int pack_inflate(enum codec codec, const void *in, size_t n, void *out, size_t outn,
 		 size_t *used, struct err *err);
+/* The same of deflate in its zlib wrapping (RFC 1950): the checksum must fit, too. */
+int pack_inflate_zlib(const void *in, size_t n, void *out, size_t outn, size_t *used,
+		      struct err *err);
+/* CRC-32 as zlib and PNG have it, continued from `crc`; 0 at first. */
+uint32_t pack_crc32(uint32_t crc, const void *p, size_t n);
 
 #endif
