@@ -110,6 +110,17 @@ static int gather_file(struct facts *f, const struct image *image, struct err *e
 	return keep(&f->file.name, b->name, err);
 }
 
+/* What the peer's driver of the format does not tell. */
+static void hide_ours(struct facts *f)
+{
+	if (cmd_persona != PERSONA_QEMU_IMG || !(f->format->caps & FORMAT_INFO_OURS))
+		return;
+	f->info.cluster_size = 0;
+	f->info.has_dirty = f->info.dirty = false;
+	json_free(f->info.specific);
+	f->info.specific = NULL;
+}
+
 static int gather(struct facts *f, struct image *image, struct err *err)
 {
 	f->format = image->format;
@@ -120,6 +131,7 @@ static int gather(struct facts *f, struct image *image, struct err *err)
 	    (f->format->info && f->format->info(image, &f->info, err)) ||
 	    gather_file(f, image, err))
 		return -1;
+	hide_ours(f);
 	if (!f->backing || !f->backing[0])
 		return 0;
 	f->full = location_relative(f->name, f->backing, err);

@@ -292,6 +292,9 @@ enum {
 	FORMAT_CHECK_OURS = 128,   /* the peer has no check() for it */
 	/* The peer cannot tell where its data is: under its name neither do map and measure. */
 	FORMAT_OPAQUE = 256,
+	/* The peer's driver tells nothing but the size: under its name neither do we tell the
+	 * cluster size, a dirty flag or what is specific. */
+	FORMAT_INFO_OURS = 512,
 };
 
 #endif
