@@ -35,6 +35,11 @@ static void say_notice(const char *text)
 	fprintf(stderr, "%s\n", text);
 }
 
+static void say_warning(const char *text)
+{
+	cmd_warn("%s", text);
+}
+
 static void say_try(void)
 {
 	if (current && cmd_persona == PERSONA_PLATTER)
@@ -236,6 +241,7 @@ int main(int argc, char **argv)
 		cmd_name = "qemu-img";
 		err_notice_to(say_notice);
 	}
+	err_warn_to(say_warning);
 	io_file_tell_holders(cmd_persona == PERSONA_PLATTER);
 	occupy_streams();
 	signal(SIGPIPE, SIG_IGN);

@@ -95,3 +95,23 @@ bool err_notice(const char *fmt, ...)
 	teller(text);
 	return true;
 }
+
+static void (*warner)(const char *text);
+
+void err_warn_to(void (*tell)(const char *text))
+{
+	warner = tell;
+}
+
+void err_warn(const char *fmt, ...)
+{
+	char text[ERR_TEXT_MAX];
+	va_list ap;
+
+	if (!warner)
+		return;
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	warner(text);
+}

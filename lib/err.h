@@ -39,6 +39,10 @@ int err_hint(struct err *err, const char *fmt, ...) __attribute__((format(printf
 void err_notice_to(void (*tell)(const char *text));
 bool err_notice(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 bool err_has_notice(void);
+/* What went another way than the user may think, and is no error: said at once, by whom the
+ * program named at its start; not at all if it named nobody. Threads: any. */
+void err_warn_to(void (*tell)(const char *text));
+void err_warn(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* "Cannot allocate N bytes for WHAT", ENOMEM. Returns -1. */
 int err_nomem(struct err *err, unsigned long long bytes, const char *what);
 
