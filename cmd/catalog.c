@@ -7,18 +7,14 @@
 
 /* A format is a line here and a line in the table. */
 extern const struct format format_qcow2, format_vdi, format_bochs, format_cloop;
+extern const struct protocol fat_protocol;
 
 const struct format *const catalog_formats[] = {
-	&format_qcow2,
-	&format_vdi,
-	&format_bochs,
-	&format_cloop,
-	&format_raw,
-	NULL,
+	&format_qcow2, &format_vdi, &format_bochs, &format_cloop, &format_raw, NULL,
 };
 
 const struct protocol *const catalog_protocols[] = {
-	&io_file, &io_host_device, &io_null_co, &io_null_aio, &io_ova, NULL,
+	&io_file, &io_host_device, &io_null_co, &io_null_aio, &io_ova, &fat_protocol, NULL,
 };
 
 const struct format *catalog_format(const char *name)
@@ -34,6 +30,19 @@ const struct protocol *catalog_protocol(const char *name)
 	for (size_t i = 0; catalog_protocols[i]; i++)
 		if (strcmp(catalog_protocols[i]->name, name) == 0)
 			return catalog_protocols[i];
+	return NULL;
+}
+
+const struct protocol *catalog_scheme(const char *word)
+{
+	size_t n = strlen(word);
+
+	for (size_t i = 0; catalog_protocols[i]; i++) {
+		const char *scheme = catalog_protocols[i]->scheme;
+
+		if (scheme && strncmp(scheme, word, n) == 0 && scheme[n] == ':')
+			return catalog_protocols[i];
+	}
 	return NULL;
 }
 

@@ -12,6 +12,8 @@ extern const struct protocol *const catalog_protocols[]; /* NULL-terminated */
 
 const struct format *catalog_format(const char *name);	   /* NULL: unknown */
 const struct protocol *catalog_protocol(const char *name); /* NULL: unknown */
+/* By the scheme of a name, "fat" of "fat:DIR"; NULL: unknown. */
+const struct protocol *catalog_scheme(const char *word);
 /* What an image is called that is opened or made as a protocol alone: `driver=file`. */
 const struct format *catalog_protocol_format(const struct protocol *p);
 /* By the extension of a file name: "x.qcow2"; NULL if none fits. */

@@ -168,6 +168,10 @@ static int create(struct making *m, const struct opts *o, struct err *err)
 			       "Format driver '%s' does not support image creation",
 			       m->image.format->name);
 	m->image.protocol = newimage_protocol(m->image.name, err);
+	if (m->image.protocol && !m->image.protocol->create_opts)
+		return err_set(err, ENOTSUP,
+			       "Protocol driver '%s' does not support image creation",
+			       m->image.protocol->name);
 	if (!m->image.protocol || newimage_check(&m->image, err) || take_size(m, err) ||
 	    newimage_backing(&m->image, opts_get(o, "backing"), opts_get(o, "backing-format"),
 			     err) ||
@@ -211,8 +215,13 @@ static int create_with(const struct opts *o, int npos, char **argv, struct opts 
 	m.image.format = choose_format(o, m.image.name, help);
 	if (!m.image.format)
 		return 1;
-	if (help)
+	if (help && (m.image.format->caps & FORMAT_CREATE))
 		return newimage_help(m.image.format, m.image.name);
+	if (help) {
+		cmd_error("Format driver '%s' does not support image creation",
+			  m.image.format->name);
+		return 1;
+	}
 	if (create(&m, o, &err)) {
 		cmd_error("%s: %s", m.image.name, err.text);
 		return 1;

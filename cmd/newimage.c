@@ -50,7 +50,7 @@ const struct protocol *newimage_protocol(const char *name, struct err *err)
 	driver = opts_get(l.opts, "file.driver");
 	path = location_path(&l);
 	if (driver)
-		p = catalog_protocol(driver);
+		p = catalog_scheme(driver);
 	else if (path && stat(path, &st) == 0 && (S_ISBLK(st.st_mode) || S_ISCHR(st.st_mode)))
 		p = &io_host_device;
 	if (!p)

@@ -178,6 +178,29 @@ static int apply_node_opts(const struct opts *def, struct node_env *env, struct 
 	return 0;
 }
 
+/* The keys that the protocol makes of the name, in its place. */
+static int put_name_keys(struct opts *def, const char *at, const struct protocol *p,
+			 const char *name, struct err *err)
+{
+	struct opts *own = opts_new(err);
+	int rc = own ? p->parse_name(name, own, err) : -1;
+
+	if (rc == 0)
+		rc = opts_set(own, "driver", p->name, err);
+	for (size_t i = 0; rc == 0 && i < opts_count(own); i++) {
+		AUTO_FREE char *key = NULL;
+
+		if (asprintf(&key, "%s%s", at, opts_key(own, i)) < 0) {
+			key = NULL;
+			rc = err_nomem(err, strlen(at), "a key");
+		} else {
+			rc = opts_set(def, key, opts_value(own, i), err);
+		}
+	}
+	opts_free(own);
+	return rc;
+}
+
 int node_settle_name(struct opts *def, const char *at, struct err *err)
 {
 	char driver[64], filename[64];
@@ -190,9 +213,17 @@ int node_settle_name(struct opts *def, const char *at, struct err *err)
 	name = opts_get(def, filename);
 	if (!word || !name)
 		return 0;
-	p = catalog_protocol(word);
+	p = catalog_scheme(word);
+	if (!p)
+		p = catalog_protocol(word);
 	if (!p)
 		return err_set(err, EINVAL, "Unknown protocol '%s'", word);
+	if (p->parse_name) {
+		if (put_name_keys(def, at, p, name, err))
+			return -1;
+		opts_unset(def, filename);
+		return 0;
+	}
 	if (!p->scheme || in_table(p->open_opts, "filename"))
 		return 0;
 	if (strcmp(name, p->scheme) != 0)

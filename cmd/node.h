@@ -41,7 +41,7 @@ enum chain_detect node_detect(const struct opts *def);
 
 /* For a plain name that the user typed, whose keys begin with `at` ("file."): is there
  * such a protocol, and if it has no file names, is the name just its scheme? That is then
- * taken out. */
+ * taken out. A name of which the protocol makes keys is replaced by them. */
 int node_settle_name(struct opts *def, const char *at, struct err *err);
 
 /* The path of the local file at the bottom of the definition; NULL: it is something

@@ -432,7 +432,7 @@ static struct chain *open_location(const struct stack_request *r, struct locatio
 	if (!image)
 		return NULL;
 	env.base = base;
-	if (l->explicit_ && node_title(l->opts, image, !r->image_opts, err)) {
+	if (node_title(l->opts, image, !r->image_opts, err)) {
 		blk_close(&image->blk, &later);
 		return NULL;
 	}

@@ -51,12 +51,12 @@ static int target_path(const char *name, char **out, struct err *err)
 		return -1;
 	driver = opts_get(l.opts, "file.driver");
 	path = location_path(&l);
-	p = driver ? catalog_protocol(driver) : &io_file;
+	p = driver ? catalog_scheme(driver) : &io_file;
 	if (!p)
 		err_set(err, EINVAL, "Unknown protocol '%s'", driver);
 	else if (!path)
 		err_set(err, ENOTSUP, "Protocol driver '%s' does not support image creation",
-			driver);
+			p->name);
 	else if (!(*out = strdup(path)))
 		err_nomem(err, strlen(path) + 1, "a file name");
 	else

@@ -11,8 +11,9 @@
 #include "lib/json.h"
 
 /* In the peer's order, around "driver". */
-static const char *const before[] = {"offset", "read-zeroes", "encrypt.key-secret", NULL};
-static const char *const after[] = {"size", NULL};
+static const char *const before[] = {"offset",	 "read-zeroes", "encrypt.key-secret",
+				     "fat-type", "dir",		NULL};
+static const char *const after[] = {"size", "floppy", "label", "rw", NULL};
 
 static bool has_any(const struct opts *def, const char *const *key)
 {

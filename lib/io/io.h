@@ -35,6 +35,9 @@ struct protocol {
 	const char *name;   /* driver= */
 	const char *scheme; /* "file:", "null-co://"; NULL: by driver name only */
 	const struct opt *open_opts, *create_opts;
+	/* The keys of a name that the user typed, scheme and all. NULL: the name is the key
+	 * `filename`, or nothing but the scheme. */
+	int (*parse_name)(const char *name, struct opts *out, struct err *err);
 	/* opts without the "file." prefix: filename, locking ... */
 	int (*open)(const struct opts *opts, unsigned flags, struct blk **out, struct err *err);
 	/* Makes or empties what open will open. NULL: cannot create. */
