@@ -63,20 +63,24 @@ static int by_word(const void *a, const void *b)
 	return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-/* Formats and protocols, in one sorted line. */
-static void print_formats(FILE *to)
+/* Formats and protocols, sorted; in one line, as programs look for it, or in several. */
+static void print_formats(FILE *to, unsigned width)
 {
+	static const char title[] = "Supported formats:";
 	const char *name[64];
-	size_t n = 0;
+	size_t n = 0, at = strlen(title);
 
 	for (size_t i = 0; catalog_formats[i] && n < ARRAY_LEN(name); i++)
 		name[n++] = catalog_formats[i]->name;
 	for (size_t i = 0; catalog_protocols[i] && n < ARRAY_LEN(name); i++)
 		name[n++] = catalog_protocols[i]->name;
 	qsort(name, n, sizeof(name[0]), by_word);
-	fputs("Supported formats:", to);
-	for (size_t i = 0; i < n; i++)
-		fprintf(to, " %s", name[i]);
+	fputs(title, to);
+	for (size_t i = 0; i < n; i++) {
+		if (width && at + 1 + strlen(name[i]) > width)
+			at = (size_t)fprintf(to, "\n ") - 1;
+		at += (size_t)fprintf(to, " %s", name[i]);
+	}
 	putc('\n', to);
 }
 
@@ -97,7 +101,7 @@ static void help_qemu_img(FILE *to)
 	      "Cache modes: none, writeback, writethrough, directsync, unsafe.\n"
 	      "-o help lists the options of a format. COMMAND --help explains a command.\n\n",
 	      to);
-	print_formats(to);
+	print_formats(to, 0);
 }
 
 static void help_platter(FILE *to)
@@ -108,7 +112,7 @@ static void help_platter(FILE *to)
 			fprintf(to, "  %-12s %s\n", commands[i]->name, commands[i]->summary);
 	}
 	putc('\n', to);
-	print_formats(to);
+	print_formats(to, 80);
 	fputs("'platter help COMMAND' tells a command's options, 'platter --version' what is\n"
 	      "in this build. Called through a link named qemu-img, this is qemu-img.\n",
 	      to);
