@@ -7,6 +7,7 @@
 
 #include "cmd/args.h"
 #include "cmd/cmd.h"
+#include "cmd/for.h"
 #include "cmd/snapname.h"
 #include "lib/mem.h"
 
@@ -55,6 +56,8 @@ static const struct opt convert_opts[] = {
 	 "With --bitmaps, leave out inconsistent ones"},
 	{"object", 0, OPT_STR, OPT_MANY, "OBJECTDEF", NULL,
 	 "Define an object, such as a secret"},
+	{"for", 0, OPT_STR, OPT_OURS, "TARGET", FOR_NAMES,
+	 "Make what TARGET takes: format, options and size; see platter-convert(1)"},
 	{NULL, 'b', OPT_STR, OPT_HIDDEN, "FILE"},
 	{"oob", 'W', OPT_FLAG, OPT_HIDDEN},
 	{"copy-range-offloading", 'C', OPT_FLAG, OPT_HIDDEN},
@@ -222,7 +225,11 @@ static int convert_with(const struct opts *o, int npos, char **argv, struct opts
 
 	if (take_values(&c) || args_snapshot(o) || args_keys(o, "target-options", keys, &help))
 		return 1;
+	if (opts_has(o, "for") && !(c.to = for_find(opts_get(o, "for"))))
+		return 1;
 	clash = check_modes(o);
+	if (!clash && c.to)
+		clash = for_modes(&c);
 	if (clash) {
 		cmd_error("%s", clash);
 		return 1;

@@ -9,6 +9,12 @@
 #include "cmd/stack.h"
 #include "lib/copy.h"
 
+struct for_target;
+struct for_format;
+
+/* What the target is, as a file. */
+enum convert_pack { CONVERT_PLAIN, CONVERT_OVA, CONVERT_TAR_GZ };
+
 struct convert {
 	const struct opts *o;
 	char **source; /* names */
@@ -18,8 +24,13 @@ struct convert {
 	uint64_t size;		/* of all of them */
 	struct newimage image;	/* the target, unless -n */
 	struct copy copy;
+	const struct for_target *to; /* --for, or NULL; then what for_choose() chose: */
+	const struct for_format *as;
+	enum convert_pack pack;
 };
 
+/* -p, and the signals that ask. */
+struct progress *convert_progress(const struct convert *c);
 /* The texts of options that have two letters: the one that was given last, or NULL. */
 const char *convert_backing(const struct opts *o);
 
@@ -36,5 +47,7 @@ int convert_bitmaps(const struct convert *c, struct chain *target);
 int convert_to_new(struct convert *c);
 /* Copies into an image that is there (-n). */
 int convert_to_existing(struct convert *c);
+/* -t, or the default. */
+const char *convert_cache(const struct opts *o);
 
 #endif

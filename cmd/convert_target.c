@@ -7,10 +7,17 @@
 
 #include "cmd/args.h"
 #include "cmd/cmd.h"
+#include "cmd/for.h"
 
 static void tell_unreadable(void *arg, uint64_t off, uint64_t len, const struct err *why)
 {
 	cmd_warn("error while reading offset %" PRIu64 ": %s", off, strerror(why->num));
+}
+
+struct progress *convert_progress(const struct convert *c)
+{
+	progress_signals();
+	return progress_new(args_progress(c->o), c->size);
 }
 
 /* Copies with progress; the error is printed. */
@@ -22,8 +29,7 @@ static int copy_data(struct convert *c)
 
 	if (!opts_has(c->o, "quiet"))
 		copy->unreadable = tell_unreadable;
-	progress_signals();
-	copy->progress = progress_new(args_progress(c->o), c->size);
+	copy->progress = convert_progress(c);
 	rc = copy_run(copy, &err);
 	progress_free(copy->progress, rc == 0);
 	clearerr(stdout); /* lost progress is no failure of the work */
@@ -34,7 +40,7 @@ static int copy_data(struct convert *c)
 
 /* The peer promises no more than that the kernel has the data; under our own name a target
  * that has its name is on the disk. */
-static const char *target_cache(const struct opts *o)
+const char *convert_cache(const struct opts *o)
 {
 	const char *mode = opts_get(o, "target-cache");
 
@@ -66,6 +72,13 @@ static const char *check_new(const struct convert *c)
 	return NULL;
 }
 
+static int choose_format(struct convert *c)
+{
+	c->image.format = newimage_format(opts_get(c->o, "target-format"), 'O', c->target,
+					  opts_has(c->o, "quiet"));
+	return c->image.format ? 0 : 1;
+}
+
 static int prepare_new(struct convert *c)
 {
 	struct newimage *n = &c->image;
@@ -73,9 +86,7 @@ static int prepare_new(struct convert *c)
 	struct err err;
 
 	n->name = c->target;
-	n->format = newimage_format(opts_get(c->o, "target-format"), 'O', c->target,
-				    opts_has(c->o, "quiet"));
-	if (!n->format)
+	if (c->to ? for_choose(c) : choose_format(c))
 		return 1;
 	if (!(n->format->caps & FORMAT_CREATE)) {
 		cmd_error("Format driver '%s' does not support image creation",
@@ -90,6 +101,8 @@ static int prepare_new(struct convert *c)
 		return 1;
 	}
 	opts_unset(n->keys, "size"); /* it is the sources', as in the peer */
+	if (c->to && (for_options(c) || for_pad(c)))
+		return 1;
 	clash = check_new(c);
 	if (clash)
 		cmd_error("%s", clash);
@@ -97,7 +110,7 @@ static int prepare_new(struct convert *c)
 		cmd_err(&err);
 		return 1;
 	}
-	return clash || args_cache(target_cache(c->o), "cache") ? 1 : 0;
+	return clash || args_cache(convert_cache(c->o), "cache") ? 1 : 0;
 }
 
 /* What the peer says of a failed creation; of some, it says nothing before them. */
@@ -111,34 +124,39 @@ static void tell_create(const struct convert *c, const struct err *err)
 			  err->text);
 }
 
-int convert_to_new(struct convert *c)
+static int fill_new(struct convert *c, const struct stack_create *create,
+		    struct stack_target *t)
 {
-	struct stack_create create = {
-		.name = c->target,
-		.opts = c->image.keys,
-		.size = c->size,
-		.cache = target_cache(c->o),
-		.in_place = cmd_persona == PERSONA_QEMU_IMG,
-	};
+	c->copy.target = t->chain;
+	c->copy.target_backed = create->backing_open;
+	c->copy.target_zero = create->backing_open ||
+			      (t->chain->layer[0]->caps & BLK_ZERO_INIT);
+	return convert_bitmaps_accept(c, t->chain) || copy_data(c) ||
+			       convert_bitmaps(c, t->chain)
+		       ? 1
+		       : 0;
+}
+
+/* ova: the archive that the image is the disk of, or NULL. */
+static int make_new(struct convert *c, const struct stack_create *create, struct ova *ova)
+{
 	struct stack_target t;
 	struct err err;
 
-	if (prepare_new(c) || convert_bitmaps_check(c))
-		return 1;
-	create.format = c->image.format;
-	create.backing_open = opts_has(c->image.keys, "backing_file");
-	if (stack_target_create(&create, &t, &err)) {
+	if (stack_target_create(create, &t, &err)) {
 		tell_create(c, &err);
 		return 1;
 	}
-	if (stack_target_open(&create, &t, &err)) {
+	if (stack_target_open(create, &t, &err)) {
 		cmd_err(&err);
 		return 1;
 	}
-	c->copy.target = t.chain;
-	c->copy.target_backed = create.backing_open;
-	c->copy.target_zero = create.backing_open || (t.chain->layer[0]->caps & BLK_ZERO_INIT);
-	if (convert_bitmaps_accept(c, t.chain) || copy_data(c) || convert_bitmaps(c, t.chain)) {
+	if (fill_new(c, create, &t)) {
+		stack_target_abandon(&t);
+		return 1;
+	}
+	if (ova && (stack_target_close(&t, &err) || ova_seal(ova, t.file, &err))) {
+		cmd_err(&err);
 		stack_target_abandon(&t);
 		return 1;
 	}
@@ -147,6 +165,39 @@ int convert_to_new(struct convert *c)
 		return 1;
 	}
 	return 0;
+}
+
+int convert_to_new(struct convert *c)
+{
+	struct stack_create create = {
+		.name = c->target,
+		.opts = c->image.keys,
+		.cache = convert_cache(c->o),
+		.in_place = cmd_persona == PERSONA_QEMU_IMG,
+	};
+	struct ova *ova = NULL;
+	struct err err;
+	int rc;
+
+	if (prepare_new(c) || convert_bitmaps_check(c))
+		return 1;
+	if (c->pack == CONVERT_TAR_GZ)
+		return gcp_convert(c);
+	create.format = c->image.format;
+	create.size = c->size;
+	create.backing_open = opts_has(c->image.keys, "backing_file");
+	if (c->pack == CONVERT_OVA) {
+		ova = ova_new(c, &err);
+		if (!ova) {
+			cmd_err(&err);
+			return 1;
+		}
+		create.head = ova_head(ova);
+		create.inner = ova_disk_name(ova);
+	}
+	rc = make_new(c, &create, ova);
+	ova_free(ova);
+	return rc;
 }
 
 /* A text if the open target cannot take what it should. */
@@ -201,7 +252,7 @@ int convert_to_existing(struct convert *c)
 	struct stack_request r = {
 		.name = c->target,
 		.image_opts = opts_has(c->o, "target-image-opts"),
-		.cache = target_cache(c->o),
+		.cache = convert_cache(c->o),
 		.write = true,
 	};
 	struct chain *target;

@@ -69,6 +69,10 @@ struct stack_create {
 	 * or count on its place and owner. */
 	bool in_place;
 	bool backing_open; /* attach the backing file named in opts to the chain (convert -B) */
+	/* The image begins there in its file, and is called so: what is before it is written by
+	 * whoever asked for it. 0, NULL: the image is the file. */
+	uint64_t head;
+	const char *inner;
 };
 
 /* Creates the image (not published yet). For `create`: no chain is opened. On failure, of
@@ -76,6 +80,8 @@ struct stack_create {
 int stack_target_create(const struct stack_create *c, struct stack_target *t, struct err *err);
 /* Opens what was created as a writable chain, IMAGE_NEW. */
 int stack_target_open(const struct stack_create *c, struct stack_target *t, struct err *err);
+/* Flushes and closes the chain: the image is complete in t->file. */
+int stack_target_close(struct stack_target *t, struct err *err);
 /* Flushes, closes, publishes. After it (or abandon) *t is empty. */
 int stack_target_finish(struct stack_target *t, struct err *err);
 void stack_target_abandon(struct stack_target *t);

@@ -195,6 +195,60 @@ static void catch_end(void)
 	}
 }
 
+/* The place of the image in its file; to be closed. */
+static struct blk *place_of(const struct stack_create *c, const struct stack_target *t,
+			    struct err *err)
+{
+	struct blk *file = pass_borrow(t->file, err), *part;
+	struct err later;
+
+	if (!file || !c->head)
+		return file;
+	part = region_new(file, c->head, UINT64_MAX, err);
+	if (!part) {
+		blk_close(file, &later);
+		return NULL;
+	}
+	free(part->name);
+	part->name = strdup(c->inner);
+	if (part->name)
+		return part;
+	err_nomem(err, strlen(c->inner) + 1, "a file name");
+	blk_close(part, &later);
+	return NULL;
+}
+
+/* Room for what is to be before the image. */
+static int make_head(const struct stack_create *c, struct stack_target *t, struct err *err)
+{
+	if (!c->head)
+		return 0;
+	if (!(t->file->caps & BLK_CAN_GROW))
+		return err_set(err, ENOTSUP, "An archive is written into a regular file");
+	return blk_resize(t->file, c->head, PREALLOC_OFF, err);
+}
+
+static int create_in(const struct stack_create *c, struct stack_target *t,
+		     struct create *create, struct err *err)
+{
+	struct blk *place;
+	struct err later;
+	int rc;
+
+	if (make_head(c, t, err))
+		return -1;
+	place = c->head ? place_of(c, t, err) : t->file;
+	if (!place)
+		return -1;
+	create->lower = place;
+	create->file = t->more;
+	create->nfile = t->nmore;
+	rc = c->format->create(create, err);
+	if (place != t->file && blk_close(place, rc ? &later : err))
+		rc = -1;
+	return rc;
+}
+
 int stack_target_create(const struct stack_create *c, struct stack_target *t, struct err *err)
 {
 	struct create create = {.opts = c->opts, .size = c->size};
@@ -211,11 +265,8 @@ int stack_target_create(const struct stack_create *c, struct stack_target *t, st
 		goto fail;
 	create.backing = below ? (struct image *)below->layer[0] : NULL;
 	rc = make_files(c, t, create.size, err);
-	create.lower = t->file;
-	create.file = t->more;
-	create.nfile = t->nmore;
 	if (rc == 0)
-		rc = c->format->create(&create, err);
+		rc = create_in(c, t, &create, err);
 	blk_close(below ? &below->blk : NULL, &later);
 	if (rc)
 		goto fail;
@@ -249,7 +300,7 @@ static struct image *open_new(const struct stack_create *c, const struct stack_t
 			      struct err *err)
 {
 	struct opts *none = opts_new(err);
-	struct blk *file = none ? pass_borrow(t->file, err) : NULL;
+	struct blk *file = none ? place_of(c, t, err) : NULL;
 	struct image *image = NULL;
 	struct err later;
 	int rc;
@@ -337,16 +388,25 @@ static void forget(struct stack_target *t)
 	memset(t, 0, sizeof(*t));
 }
 
-int stack_target_finish(struct stack_target *t, struct err *err)
+int stack_target_close(struct stack_target *t, struct err *err)
 {
 	struct err later;
 	int rc = 0;
 
-	if (t->chain) {
-		rc = blk_flush(&t->chain->blk, err);
-		if (blk_close(&t->chain->blk, rc ? &later : err))
-			rc = -1;
-	}
+	if (!t->chain)
+		return 0;
+	rc = blk_flush(&t->chain->blk, err);
+	if (blk_close(&t->chain->blk, rc ? &later : err))
+		rc = -1;
+	t->chain = NULL;
+	return rc;
+}
+
+int stack_target_finish(struct stack_target *t, struct err *err)
+{
+	struct err later;
+	int rc = stack_target_close(t, err);
+
 	/* The image last: what it needs is there when it appears. */
 	for (size_t i = 0; rc == 0 && i < t->nmore; i++)
 		rc = io_file_publish(t->more[i], err);
