@@ -46,12 +46,12 @@ void blocks_free(struct blocks *b)
 /* Several claims may be in one block. */
 static bool shares(const struct blocks *b)
 {
-	return !b->below && !b->packed_unit;
+	return (!b->below || b->part) && !b->packed_unit;
 }
 
 uint32_t blocks_grain(const struct blocks *b)
 {
-	return (uint32_t)(shares(b) && b->block % GRAIN == 0 ? GRAIN : b->block);
+	return (uint32_t)(!b->below && shares(b) && b->block % GRAIN == 0 ? GRAIN : b->block);
 }
 
 /* ---- where bytes are -------------------------------------------------------------- */
@@ -208,8 +208,9 @@ static int claim_new(struct blocks *b, uint64_t i, uint64_t in, uint64_t n, uint
 	*out = (struct blocks_pending){.i = i, .host = kept, .claims = 1};
 	if (!kept && take_place(b, &out->host, &out->fresh, err))
 		return -1;
-	/* what is not written of it has to read as zeros */
-	if (!out->fresh && n < b->block && blk_zero(b->file, out->host, b->block, 0, err)) {
+	/* what is not written of it has to read as zeros, or is not there */
+	if (!out->fresh && n < b->block && !b->part &&
+	    blk_zero(b->file, out->host, b->block, 0, err)) {
 		if (!kept)
 			blocks_spare(b, out->host);
 		return -1;
@@ -361,7 +362,8 @@ static void drop_held(struct blocks *b, const struct claim *c)
 
 static int check_claim(const struct blocks *b, const struct claim *c, struct err *err)
 {
-	uint64_t grain = blocks_grain(b), end = c->off + c->len;
+	uint64_t grain = b->part && !c->packed ? b->part : blocks_grain(b);
+	uint64_t end = c->off + c->len;
 
 	if (c->packed && !b->packed_unit)
 		return err_set(err, ENOTSUP, "This format has no compressed data");
@@ -416,6 +418,8 @@ static int settle_piece(struct blocks *b, const struct piece *p, struct err *err
 {
 	struct block old, new = {.kind = BLOCK_DATA, .host = p->host, .packed = p->packed};
 
+	if (b->part && b->driver->wrote(b, p->i, p->host, p->off % b->block, p->len, err))
+		return -1;
 	if (b->driver->get(b, p->i, &old, err))
 		return -1;
 	if (p->packed)
@@ -468,6 +472,8 @@ static int zero_block(struct blocks *b, uint64_t i, uint64_t in, uint64_t n, uin
 		*at = e.host + in;
 		return 0;
 	}
+	if (p && b->part)
+		return err_set(err, ENOTSUP, "Zeros have to be written there");
 	if (p) {
 		/* another part of it is being written */
 		*at = p->fresh ? 0 : p->host + in;
@@ -478,6 +484,20 @@ static int zero_block(struct blocks *b, uint64_t i, uint64_t in, uint64_t n, uin
 	if (!whole || in != 0 || !b->can_zero)
 		return err_set(err, ENOTSUP, "Zeros have to be written there");
 	return b->driver->set(b, i, &zero, err);
+}
+
+/* Zeros are at `at` now. */
+static int zeros_written(struct blocks *b, uint64_t i, uint64_t in, uint64_t n, uint64_t at,
+			 struct err *err)
+{
+	int rc;
+
+	pthread_mutex_lock(&b->lock);
+	if (b->driver->settled)
+		b->driver->settled(b);
+	rc = b->driver->wrote(b, i, at - in, in, n, err);
+	pthread_mutex_unlock(&b->lock);
+	return rc;
 }
 
 int blocks_zero(struct blocks *b, uint64_t off, uint64_t len, unsigned flags, struct err *err)
@@ -494,6 +514,10 @@ int blocks_zero(struct blocks *b, uint64_t off, uint64_t len, unsigned flags, st
 		rc = zero_block(b, off / b->block, in, n, &at, err);
 		pthread_mutex_unlock(&b->lock);
 		if (rc || (at && blk_zero(b->file, at, n, flags, err)))
+			return -1;
+		/* a discard says nothing of what is not there */
+		if (at && b->part && !(flags & BLK_ADVISE) &&
+		    zeros_written(b, off / b->block, in, n, at, err))
 			return -1;
 		off += n;
 	}
@@ -572,6 +596,7 @@ int blocks_image_init(struct blocks_image *b, unsigned flags, struct err *err)
 	b->blocks.file = blk->lower;
 	blk->size = b->blocks.size;
 	blk->grain = blocks_grain(&b->blocks);
+	blk->part = b->blocks.part;
 	blk->align = blk->lower->align;
 	blk->caps = BLK_CAN_ZERO | BLK_CAN_UNMAP | BLK_ZERO_INIT;
 	if (flags & IMAGE_WRITE)

@@ -10,6 +10,9 @@
  * block: a write does not drag the rest of the block along, and several claims may be in
  * one block at once.
  *
+ * Where something is below it, a format may keep track of smaller parts (`part`): a block that
+ * has a place then holds some of its parts, and the driver's extent says which.
+ *
  * Places: `host` is where the block's data begins in `file`. A place is `head` bytes more,
  * before that (vpc's bitmap). New places are taken at `end`, in the order of the claims.
  *
@@ -59,6 +62,10 @@ struct blocks_driver {
 	int (*took)(struct blocks *b, uint64_t host, struct err *err);
 	/* Data was written that the next set() will refer to. May be NULL. */
 	void (*settled)(struct blocks *b);
+	/* With `part`: in..in + n of block i, whose place is at host, was written. Reaches the
+	 * disk as set() does. */
+	int (*wrote)(struct blocks *b, uint64_t i, uint64_t host, uint64_t in, uint64_t n,
+		     struct err *err);
 };
 
 struct blocks {
@@ -72,6 +79,7 @@ struct blocks {
 	uint64_t end;	      /* where the next place may begin */
 	bool below;	      /* absent means: ask the image below */
 	bool below_to_come;   /* nothing is below yet: zeros have to be said all the same */
+	uint32_t part;	      /* with below: what may be written alone; 0: whole blocks */
 	bool can_zero;	      /* the table can say that a block is zero */
 	uint64_t fresh;	      /* from here on the file reads as zeros until written */
 	bool new_image;	      /* IMAGE_NEW: the file gets its length at the end */
