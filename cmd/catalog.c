@@ -10,10 +10,16 @@ extern const struct format format_qcow2, format_vdi, format_vhdx, format_vpc;
 extern const struct format format_bochs, format_cloop;
 extern const struct protocol fat_protocol;
 
-/* clang-format off: a line for each */
+/* clang-format off */
 const struct format *const catalog_formats[] = {
-	&format_qcow2, &format_vdi,   &format_vpc, &format_vhdx,
-	&format_bochs, &format_cloop, &format_raw, NULL,
+	&format_qcow2,
+	&format_vdi,
+	&format_vpc,
+	&format_vhdx,
+	&format_bochs,
+	&format_cloop,
+	&format_raw,
+	NULL,
 };
 /* clang-format on */
 
