@@ -158,6 +158,8 @@ static int make(const struct making *m, struct err *err)
 	}
 	if (stack_target_create(&c, &t, err))
 		return -1;
+	if (!m->quiet)
+		newimage_tell_size(&m->image, m->size, t.size);
 	return stack_target_finish(&t, err);
 }
 

@@ -1,6 +1,7 @@
 #include "cmd/newimage.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -10,6 +11,8 @@
 #include "cmd/suggest.h"
 #include "lib/location.h"
 #include "lib/mem.h"
+
+#define SECTOR 512 /* all formats round up to that */
 
 const struct format *newimage_format(const char *given, char letter, const char *name,
 				     bool quiet)
@@ -84,13 +87,19 @@ int newimage_help(const struct format *format, const char *name)
 	return 0;
 }
 
+/* Under the peer's name there are only the keys that it has. */
+static bool is_offered(const struct opt *t)
+{
+	return cmd_persona != PERSONA_QEMU_IMG || !(t->flags & OPT_OURS);
+}
+
 const struct opt *newimage_row(const struct newimage *n, const char *key)
 {
 	const struct opt *const tables[] = {n->format->create_opts, n->protocol->create_opts};
 
 	for (size_t i = 0; i < ARRAY_LEN(tables); i++) {
 		for (const struct opt *t = tables[i]; t && t->type != OPT_END; t++) {
-			if (strcmp(t->name, key) == 0)
+			if (strcmp(t->name, key) == 0 && is_offered(t))
 				return t;
 		}
 	}
@@ -203,4 +212,13 @@ int newimage_backing(const struct newimage *n, const char *file, const char *for
 			return -1;
 	}
 	return check_data_file(n, err);
+}
+
+void newimage_tell_size(const struct newimage *n, uint64_t asked, uint64_t got)
+{
+	if (cmd_persona == PERSONA_QEMU_IMG || got == round_up(asked, SECTOR))
+		return;
+	cmd_warn("%s: the disk has %" PRIu64 " bytes, not %" PRIu64 ": %s rounds sizes%s",
+		 n->name, got, asked, n->format->name,
+		 newimage_row(n, "force_size") ? "; -o force_size=on keeps them" : "");
 }

@@ -36,4 +36,7 @@ int newimage_not_below(const struct newimage *n, struct err *err);
 int newimage_backing(const struct newimage *n, const char *file, const char *format,
 		     struct err *err);
 
+/* Says, under our own name, that the disk is not as large as was asked for. */
+void newimage_tell_size(const struct newimage *n, uint64_t asked, uint64_t got);
+
 #endif

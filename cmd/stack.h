@@ -56,6 +56,7 @@ struct stack_target {
 	struct blk *file;    /* the new file; the chain only borrows it */
 	struct blk **more;   /* the image's other files in the making; the same */
 	size_t nmore;
+	uint64_t size; /* of the disk: as asked for, or as the format rounds that */
 	char *path;
 };
 

@@ -263,6 +263,7 @@ int stack_target_create(const struct stack_create *c, struct stack_target *t, st
 	if (check(c, &create.size, err) || check_protocol(c, t->path, err) ||
 	    open_backing(c, t->path, &below, err))
 		goto fail;
+	t->size = create.size;
 	create.backing = below ? (struct image *)below->layer[0] : NULL;
 	rc = make_files(c, t, create.size, err);
 	if (rc == 0)

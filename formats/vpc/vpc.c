@@ -157,7 +157,8 @@ const struct format format_vpc = {
 	.name = "vpc",
 	.summary = "Virtual PC's, Hyper-V's and Azure's disk image (VHD)",
 	.extensions = extensions,
-	.caps = FORMAT_CREATE | FORMAT_WRITE | FORMAT_BACKING | FORMAT_READS_BACKING,
+	.caps = FORMAT_CREATE | FORMAT_WRITE | FORMAT_BACKING | FORMAT_READS_BACKING |
+		FORMAT_CHECK_OURS,
 	.open_opts = vpc_open_opts,
 	.create_opts = vpc_create_opts,
 	.probe = vpc_probe,
