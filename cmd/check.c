@@ -3,6 +3,7 @@
  */
 #include "cmd/args.h"
 #include "cmd/cmd.h"
+#include "cmd/for.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -25,6 +26,8 @@ static const struct opt check_opts[] = {
 	 "Read beside a program that writes the image"},
 	{"object", 0, OPT_STR, OPT_MANY, "OBJECTDEF", NULL,
 	 "Define an object, such as a secret"},
+	{"for", 0, OPT_STR, OPT_OURS, "TARGET", FOR_NAMES,
+	 "Tell what of the image TARGET would refuse"},
 	{.type = OPT_END},
 };
 
@@ -264,6 +267,8 @@ static int check_image(const struct opts *o, const char *name)
 	bool json;
 	int rc;
 
+	if (opts_has(o, "for"))
+		return for_check(o, name);
 	if (args_output(o, &json) || args_source(o, name, &r) || args_object(o) ||
 	    args_cache(opts_get(o, "cache"), "source cache") ||
 	    parse_repair(opts_get(o, "repair"), &fix))

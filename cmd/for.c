@@ -258,6 +258,10 @@ const struct for_target *for_find(const char *name)
 {
 	struct suggest near;
 
+	if (cmd_persona == PERSONA_QEMU_IMG) {
+		cmd_usage("unrecognized option '--for'");
+		return NULL;
+	}
 	suggest_begin(&near, name);
 	for (size_t i = 0; i < ARRAY_LEN(targets); i++) {
 		if (strcmp(targets[i].name, name) == 0)
