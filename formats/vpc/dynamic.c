@@ -209,6 +209,60 @@ const struct blk_ops vpc_dynamic_ops = {
 	.close = vpc_close,
 };
 
+/* ---- empty ---------------------------------------------------------------------------- */
+
+static int drop_entries(struct vpc *v, struct err *err)
+{
+	uint64_t n = div_up(v->b.blocks.size, v->b.blocks.block);
+
+	for (uint64_t i = 0; i < n; i++) {
+		uint32_t entry;
+
+		if (vpc_table_get(v, i, &entry, err) ||
+		    (entry != VPC_ENTRY_FREE &&
+		     entries_set(&v->table, v->h.table_off + 4 * i, VPC_ENTRY_FREE, err)))
+			return -1;
+	}
+	return 0;
+}
+
+/* The table says so before the blocks are given up. */
+static int make_empty(struct vpc *v, struct err *err)
+{
+	struct blocks *b = &v->b.blocks;
+
+	if (drop_entries(v, err) || vpc_write_back(b, err) || blk_flush(b->file, err))
+		return -1;
+	b->end = vpc_tables_end(v);
+	b->nspare = 0;
+	b->fresh = UINT64_MAX; /* what is there is old, until the file is cut */
+	if (!(b->file->caps & BLK_CAN_GROW))
+		return 0;
+	v->footer_at = b->end;
+	v->footer_good = false;
+	if (vpc_write_back(b, err) ||
+	    blk_resize(b->file, v->footer_at + VPC_FOOTER_LEN, PREALLOC_OFF, err))
+		return -1;
+	b->fresh = blk_size(b->file);
+	return 0;
+}
+
+int vpc_make_empty(struct image *image, struct err *err)
+{
+	struct vpc *v = (struct vpc *)image;
+	struct blocks *b = &v->b.blocks;
+	int rc;
+
+	if (v->f.type == VPC_TYPE_FIXED)
+		return err_set(err, ENOTSUP, "A fixed VHD cannot be emptied");
+	if (blocks_start(b, err))
+		return -1;
+	pthread_mutex_lock(&b->lock);
+	rc = make_empty(v, err);
+	pthread_mutex_unlock(&b->lock);
+	return rc ? -1 : blk_flush(b->file, err);
+}
+
 /* ---- open ---------------------------------------------------------------------------- */
 
 static int read_header(struct vpc *v, struct err *err)

@@ -167,6 +167,7 @@ const struct format format_vpc = {
 	.create = vpc_create,
 	.create_check = vpc_create_check,
 	.adopt = vpc_adopt,
+	.make_empty = vpc_make_empty,
 	.info = vpc_info,
 	.check = vpc_check,
 };

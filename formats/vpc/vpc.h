@@ -147,6 +147,7 @@ uint64_t vpc_bitmap_len(uint32_t block_size);
 /* Behind the tables and the parent's names: where the first block may be. */
 uint64_t vpc_tables_end(const struct vpc *v);
 int vpc_dynamic_open(struct vpc *v, struct err *err);
+int vpc_make_empty(struct image *image, struct err *err);
 int vpc_table_get(struct vpc *v, uint64_t i, uint32_t *entry, struct err *err);
 
 /* ---- sectors.c */

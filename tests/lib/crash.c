@@ -153,7 +153,11 @@ void crash_create(struct crash *c, const struct crash_kind *kind, const struct c
 		create.file = &data;
 		create.nfile = 1;
 	}
+	if (kind->below == BELOW_IMAGE && (kind->format->caps & FORMAT_READS_BACKING))
+		create.backing = (struct image *)crash_open_below(c, c->file, "below.image", 0);
 	crash_good(c, kind->format->create(&create, &c->err));
+	if (create.backing)
+		crash_good(c, blk_close(&create.backing->blk, &c->err));
 	opts_free(opts);
 }
 
