@@ -17,20 +17,31 @@ struct checker {
 	struct check *c;
 	uint8_t *used; /* a bit for each MiB of the file */
 	uint64_t units;
+	bool dropped;
 };
 
-static int report(struct checker *k, uint64_t i, const char *what, const char *why,
-		  uint64_t place)
+/* entry: where it is in the table, if it may be dropped; else NONE. */
+#define NONE UINT64_MAX
+static int report(struct checker *k, uint64_t i, uint64_t entry, const char *what,
+		  const char *why, uint64_t place, struct err *err)
 {
+	bool fix = entry != NONE && (k->c->fix & CHECK_FIX_ENTRIES);
 	struct check_problem p = {.kind = "entry",
 				  .has_guest = true,
 				  .guest = i * k->v->m.block,
 				  .has_host = true,
-				  .host = place};
+				  .host = place,
+				  .fixed = fix};
 
-	check_find(k->c, &p, "ERROR: %s %" PRIu64 " at %#" PRIx64 " %s", what, i, place, why);
-	k->c->errors++;
-	return 0;
+	check_find(k->c, &p, "%s: %s %" PRIu64 " at %#" PRIx64 " %s", fix ? "Dropped" : "ERROR",
+		   what, i, place, why);
+	if (!fix) {
+		k->c->errors++;
+		return 0;
+	}
+	k->c->errors_fixed++;
+	k->dropped = true;
+	return vhdx_set_entry(k->v, entry, VHDX_ZERO, err);
 }
 
 /* The bits of a place; false: one was set. */
@@ -48,62 +59,54 @@ static bool take_units(struct checker *k, uint64_t off, uint64_t len)
 	return free_;
 }
 
-static int check_place(struct checker *k, uint64_t i, const char *what, uint64_t off,
-		       uint64_t len, uint64_t room)
-{
-	const char *wrong = vhdx_place_wrong(k->v, off, len);
-
-	if (wrong)
-		return report(k, i, what, wrong, off);
-	if (!take_units(k, off, room))
-		return report(k, i, what, "overlaps another one", off);
-	return 0;
-}
-
 static int check_block(struct checker *k, uint64_t i, struct err *err)
 {
 	struct vhdx *v = k->v;
-	uint64_t entry, bits;
+	uint64_t at = vhdx_entry_of(v, i), entry, bits, place;
+	const char *wrong;
 
-	if (vhdx_get_entry(v, vhdx_entry_of(v, i), &entry, err))
+	if (vhdx_get_entry(v, at, &entry, err))
 		return -1;
-	switch (VHDX_STATE(entry)) {
-	case VHDX_NOT_PRESENT:
-	case VHDX_UNDEFINED:
-	case VHDX_ZERO:
-	case VHDX_UNMAPPED:
+	if (VHDX_STATE(entry) <= VHDX_UNMAPPED)
 		return 0;
-	case VHDX_PARTIAL:
-		if (!v->m.has_parent)
-			return report(k, i, "block",
-				      "has sectors of a parent, but there is none",
-				      VHDX_PLACE(entry));
-		if (vhdx_get_entry(v, vhdx_bitmap_entry_of(v, i), &bits, err))
-			return -1;
-		if (VHDX_STATE(bits) != VHDX_PRESENT)
-			return report(k, i, "block", "has no bitmap of its sectors",
-				      VHDX_PLACE(entry));
-		break;
-	case VHDX_PRESENT:
-		break;
-	default:
-		return report(k, i, "block", "has an unknown state", VHDX_PLACE(entry));
-	}
+	place = VHDX_PLACE(entry);
+	if (VHDX_STATE(entry) != VHDX_PRESENT && VHDX_STATE(entry) != VHDX_PARTIAL)
+		return report(k, i, at, "block", "has an unknown state", place, err);
+	if (VHDX_STATE(entry) == VHDX_PARTIAL && !v->m.has_parent)
+		return report(k, i, NONE, "block", "has sectors of a parent, but there is none",
+			      place, err);
 	k->c->allocated_clusters++;
-	return check_place(k, i, "block", VHDX_PLACE(entry), vhdx_block_len(v, i), v->m.block);
+	wrong = vhdx_place_wrong(v, place, vhdx_block_len(v, i));
+	if (wrong)
+		return report(k, i, at, "block", wrong, place, err);
+	if (!take_units(k, place, v->m.block))
+		return report(k, i, NONE, "block", "overlaps another one", place, err);
+	if (VHDX_STATE(entry) == VHDX_PRESENT)
+		return 0;
+	if (vhdx_get_entry(v, vhdx_bitmap_entry_of(v, i), &bits, err))
+		return -1;
+	if (VHDX_STATE(bits) == VHDX_PRESENT)
+		return 0;
+	return report(k, i, NONE, "block", "has no bitmap of its sectors", place, err);
 }
 
 static int check_bitmaps(struct checker *k, struct err *err)
 {
+	const char *what = "sector bitmap of block", *wrong;
 	struct vhdx *v = k->v;
-	uint64_t entry;
+	uint64_t entry, place;
 
 	for (uint64_t i = 0; v->m.has_parent && i < v->blocks; i += v->ratio) {
 		if (vhdx_get_entry(v, vhdx_bitmap_entry_of(v, i), &entry, err))
 			return -1;
-		if (VHDX_STATE(entry) == VHDX_PRESENT)
-			check_place(k, i, "the sector bitmap from block", VHDX_PLACE(entry),
-				    VHDX_BITMAP, VHDX_BITMAP);
+		if (VHDX_STATE(entry) != VHDX_PRESENT)
+			continue;
+		place = VHDX_PLACE(entry);
+		wrong = vhdx_place_wrong(v, place, VHDX_BITMAP);
+		if (!wrong && !take_units(k, place, VHDX_BITMAP))
+			wrong = "overlaps another place";
+		if (wrong)
+			report(k, i, NONE, what, wrong, place, err);
 	}
 	return 0;
 }
@@ -159,5 +162,7 @@ int vhdx_check(struct image *image, struct check *c, struct err *err)
 	for (uint64_t i = 0; i < v->blocks; i++)
 		if (check_block(&k, i, err))
 			return -1;
-	return check_bitmaps(&k, err);
+	if (check_bitmaps(&k, err))
+		return -1;
+	return k.dropped ? blocks_flush(&v->b.blocks, err) : 0;
 }

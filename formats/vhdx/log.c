@@ -335,6 +335,7 @@ static int read_log(struct log *log, struct vhdx_replay *out, struct err *err)
 		return -1;
 	if (!head)
 		return 0;
+	out->pending = true;
 	if (head->h.flushed > blk_size(log->file))
 		return err_set(err, EINVAL,
 			       "The file was cut off: it has %" PRIu64
@@ -362,7 +363,6 @@ int vhdx_log_read(struct blk *file, const struct vhdx_header *h, struct vhdx_rep
 	*out = (struct vhdx_replay){0};
 	if (uuid_is_null(h->log))
 		return 0;
-	out->pending = true;
 	log.budget = 8 * (uint64_t)h->log_len;
 	log.buf = mem_alloc(CHUNK);
 	if (!log.buf)

@@ -42,6 +42,11 @@ int vhdx_get_entry(struct vhdx *v, uint64_t entry, uint64_t *value, struct err *
 	return entries_get(&v->map, v->bat.off + 8 * entry, value, err);
 }
 
+int vhdx_set_entry(struct vhdx *v, uint64_t entry, uint64_t value, struct err *err)
+{
+	return entries_set(&v->map, v->bat.off + 8 * entry, value, err);
+}
+
 uint64_t vhdx_block_len(const struct vhdx *v, uint64_t i)
 {
 	return MIN(v->m.block, v->m.size - i * v->m.block);
@@ -109,7 +114,7 @@ static int vhdx_set(struct blocks *b, uint64_t i, const struct block *to, struct
 
 	if (to->kind == BLOCK_DATA)
 		entry = to->host | VHDX_PRESENT;
-	return entries_set(&v->map, v->bat.off + 8 * vhdx_entry_of(v, i), entry, err);
+	return vhdx_set_entry(v, vhdx_entry_of(v, i), entry, err);
 }
 
 static int vhdx_write_back(struct blocks *b, struct err *err)

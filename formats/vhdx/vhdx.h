@@ -195,6 +195,7 @@ uint64_t vhdx_entry_of(const struct vhdx *v, uint64_t i);
 uint64_t vhdx_bitmap_entry_of(const struct vhdx *v, uint64_t i);
 uint64_t vhdx_entries(const struct vhdx_meta *m);
 int vhdx_get_entry(struct vhdx *v, uint64_t entry, uint64_t *value, struct err *err);
+int vhdx_set_entry(struct vhdx *v, uint64_t entry, uint64_t value, struct err *err);
 /* May `len` bytes of data be at `off`? NULL: yes; else what is wrong with it. */
 const char *vhdx_place_wrong(const struct vhdx *v, uint64_t off, uint64_t len);
 /* Bytes of block i that the disk has. */

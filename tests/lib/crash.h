@@ -22,7 +22,7 @@
 #include "lib/filter/fault.h"
 #include "lib/filter/log.h"
 
-#define CRASH_SECTORS 2048u /* of a disk at most */
+#define CRASH_SECTORS 6144u /* of a disk at most */
 #define CRASH_FILES   2u
 
 struct crash_view {
