@@ -1,5 +1,6 @@
 #include "cmd/catalog.h"
 
+#include <ctype.h>
 #include <string.h>
 #include <strings.h>
 
@@ -94,61 +95,173 @@ const struct format *catalog_by_extension(const char *path)
 	return NULL;
 }
 
-/* What people call a format, and what it is called here. */
+/* What people call a format, and what it is called here; and with an option, where the name
+ * is that of a kind of it. */
 #define TRY(typed, name)                                                                       \
 	{                                                                                      \
 		typed, name, "did you mean '" name "'?"                                        \
 	}
+#define KIND(typed, name, option)                                                              \
+	{                                                                                      \
+		typed, name, "did you mean '" name "' with -o " option "?"                     \
+	}
+#define STREAM	    "subformat=streamOptimized"
+#define ARCHIVE_OVA "convert --for vsphere (esxi, virtualbox, aws) writes an .ova"
+#define ARCHIVE_GCP "convert --for gcp writes the .tar.gz that Compute Engine takes"
+
 static const char *const tries[][3] = {
 	TRY("qcow2", "qcow2"),
 	TRY("qcow3", "qcow2"),
+	TRY("qcow2v3", "qcow2"),
+	TRY("qcow2c", "qcow2"),
 	TRY("qemu", "qcow2"),
 	TRY("kvm", "qcow2"),
+	TRY("libvirt", "qcow2"),
+	TRY("openstack", "qcow2"),
+	TRY("qcow1", "qcow"),
+	TRY("cow", "qcow2"),
 	TRY("raw", "raw"),
 	TRY("img", "raw"),
+	TRY("image", "raw"),
 	TRY("iso", "raw"),
 	TRY("bin", "raw"),
 	TRY("dd", "raw"),
 	TRY("flat", "raw"),
 	TRY("disk", "raw"),
+	TRY("block", "raw"),
+	TRY("device", "raw"),
 	TRY("ami", "raw"),
+	TRY("aws", "raw"),
+	TRY("ec2", "raw"),
 	TRY("vhd", "vpc"),
 	TRY("avhd", "vpc"),
-	TRY("azure", "vpc"),
+	TRY("vpcvhd", "vpc"),
+	TRY("virtualpc", "vpc"),
+	TRY("xen", "vpc"),
+	TRY("xenserver", "vpc"),
+	KIND("vhdfixed", "vpc", "subformat=fixed"),
+	KIND("fixedvhd", "vpc", "subformat=fixed"),
+	KIND("vhddynamic", "vpc", "subformat=dynamic"),
+	KIND("azure", "vpc", "subformat=fixed,force_size"),
 	TRY("avhdx", "vhdx"),
+	TRY("vhd2", "vhdx"),
 	TRY("hyperv", "vhdx"),
-	TRY("vmdk-stream", "vmdk"),
-	TRY("streamoptimized", "vmdk"),
+	KIND("vhdxfixed", "vhdx", "subformat=fixed"),
+	KIND("vhdxdynamic", "vhdx", "subformat=dynamic"),
+	KIND("vmdkstream", "vmdk", STREAM),
+	KIND("vmdkstreamoptimized", "vmdk", STREAM),
+	KIND("streamoptimized", "vmdk", STREAM),
+	KIND("streamvmdk", "vmdk", STREAM),
+	KIND("vsphere", "vmdk", STREAM),
+	KIND("esx", "vmdk", STREAM),
+	KIND("esxi", "vmdk", STREAM),
+	KIND("vcenter", "vmdk", STREAM),
+	KIND("monolithicsparse", "vmdk", "subformat=monolithicSparse"),
+	KIND("vmdksparse", "vmdk", "subformat=monolithicSparse"),
+	KIND("monolithicflat", "vmdk", "subformat=monolithicFlat"),
+	KIND("vmdkflat", "vmdk", "subformat=monolithicFlat"),
+	KIND("vmfs", "vmdk", "subformat=monolithicFlat"),
+	KIND("twogbmaxextentsparse", "vmdk", "subformat=twoGbMaxExtentSparse"),
+	KIND("twogbmaxextentflat", "vmdk", "subformat=twoGbMaxExtentFlat"),
 	TRY("vmware", "vmdk"),
-	TRY("esx", "vmdk"),
-	TRY("ova", "vmdk"),
-	TRY("ovf", "vmdk"),
+	TRY("vmware4", "vmdk"),
+	TRY("vmdk3", "vmdk"),
+	TRY("vmdk4", "vmdk"),
+	TRY("workstation", "vmdk"),
+	TRY("fusion", "vmdk"),
+	{"ova", "raw", ARCHIVE_OVA},
+	{"ovf", "raw", ARCHIVE_OVA},
+	{"gcp", "raw", ARCHIVE_GCP},
+	{"gce", "raw", ARCHIVE_GCP},
+	{"targz", "raw", ARCHIVE_GCP},
+	{"tgz", "raw", ARCHIVE_GCP},
 	TRY("virtualbox", "vdi"),
 	TRY("vbox", "vdi"),
+	KIND("vdifixed", "vdi", "static=on"),
+	KIND("vdistatic", "vdi", "static=on"),
 	TRY("hdd", "parallels"),
 	TRY("hds", "parallels"),
+	TRY("prl", "parallels"),
+	TRY("pvm", "parallels"),
+	TRY("udif", "dmg"),
+	TRY("mac", "dmg"),
+	TRY("loop", "cloop"),
+	TRY("vfat", "vvfat"),
+	TRY("fat", "vvfat"),
 };
+
+/* In either case; "vmdk-stream", "vmdk_stream" and "VMDK stream" are one. */
+static bool same_name(const char *plain, const char *typed)
+{
+	for (;; plain++, typed++) {
+		while (*typed && strchr("-_. ", *typed))
+			typed++;
+		if (tolower((unsigned char)*typed) != *plain)
+			return false;
+		if (!*plain)
+			return true;
+	}
+}
 
 /* Only what this build has. */
 const char *catalog_suggest(const char *name)
 {
 	for (size_t i = 0; i < sizeof(tries) / sizeof(tries[0]); i++)
-		if (strcasecmp(tries[i][0], name) == 0 && catalog_format(tries[i][1]))
+		if (same_name(tries[i][0], name) &&
+		    (catalog_format(tries[i][1]) || catalog_protocol(tries[i][1])))
 			return tries[i][2];
 	return NULL;
 }
 
-const char *catalog_foreign_extension(const char *path)
+/* Of files that are no raw disks, and what to do to get one. */
+static const struct {
+	const char *extension, *advice;
+} foreign[] = {
+	{"vmdk"},
+	{"vdi"},
+	{"vhd"},
+	{"vhdx"},
+	{"avhd"},
+	{"avhdx"},
+	{"vpc"},
+	{"qed"},
+	{"qcow"},
+	{"qcow2"},
+	{"parallels"},
+	{"hdd"},
+	{"hds"},
+	{"luks"},
+	{"bochs"},
+	{"cloop"},
+	{"dmg"},
+	{"vma"},
+	{"wim"},
+	{"e01"},
+	{"aff"},
+	{"zip"},
+	{"7z"},
+	{"xz"},
+	{"zst"},
+	{"bz2"},
+	{"ova", ARCHIVE_OVA},
+	{"ovf", ARCHIVE_OVA},
+	{"gz", ARCHIVE_GCP},
+	{"tgz", ARCHIVE_GCP},
+	{"tar", ARCHIVE_GCP},
+};
+
+const char *catalog_foreign_extension(const char *path, const char **advice)
 {
-	static const char *const known[] = {
-		"vmdk", "vdi",	 "vhd",	  "vhdx", "vpc", "qed", "qcow", "parallels", "hdd",
-		"luks", "bochs", "cloop", "dmg",  "ova", "vma", "wim",	"e01",	     "aff"};
 	const char *dot = strrchr(path, '.');
 
+	*advice = NULL;
 	if (!dot || strchr(dot, '/') || catalog_by_extension(path))
 		return NULL;
-	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
-		if (strcasecmp(dot + 1, known[i]) == 0)
-			return known[i];
+	for (size_t i = 0; i < sizeof(foreign) / sizeof(foreign[0]); i++) {
+		if (strcasecmp(dot + 1, foreign[i].extension) != 0)
+			continue;
+		*advice = foreign[i].advice;
+		return foreign[i].extension;
+	}
 	return NULL;
 }

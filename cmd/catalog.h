@@ -19,8 +19,8 @@ const struct format *catalog_protocol_format(const struct protocol *p);
 /* By the extension of a file name: "x.qcow2"; NULL if none fits. */
 const struct format *catalog_by_extension(const char *path);
 /* The extension of a file name where it is that of a format which is not in this build:
- * nobody who writes x.vmdk wants a raw file. Else NULL. */
-const char *catalog_foreign_extension(const char *path);
+ * nobody who writes x.vmdk wants a raw file. Else NULL. *advice: what writes one, or NULL. */
+const char *catalog_foreign_extension(const char *path, const char **advice);
 /* "did you mean vpc?" for names people try ("vhd"); NULL if there is nothing to say. */
 const char *catalog_suggest(const char *name);
 

@@ -18,15 +18,16 @@ const struct format *newimage_format(const char *given, char letter, const char 
 				     bool quiet)
 {
 	const struct format *format;
-	const char *foreign;
+	const char *foreign, *advice;
 
 	if (given || cmd_persona == PERSONA_QEMU_IMG || !name)
 		return args_format(given ? given : "raw");
 	format = catalog_by_extension(name);
-	foreign = catalog_foreign_extension(name);
+	foreign = catalog_foreign_extension(name, &advice);
 	if (foreign) {
-		cmd_error("%s: this version cannot write .%s files; -%c FMT chooses a format",
-			  name, foreign, letter);
+		cmd_error(
+			"%s: this version cannot write .%s files; -%c FMT chooses a format%s%s",
+			name, foreign, letter, advice ? ", " : "", advice ? advice : "");
 		return NULL;
 	}
 	if (!quiet)
