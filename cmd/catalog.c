@@ -8,6 +8,7 @@
 
 /* A format is a line here and a line in the table. */
 extern const struct format format_qcow2, format_vdi, format_vhdx, format_vpc;
+extern const struct format format_parallels;
 extern const struct format format_bochs, format_cloop;
 extern const struct protocol fat_protocol;
 
@@ -17,6 +18,7 @@ const struct format *const catalog_formats[] = {
 	&format_vdi,
 	&format_vpc,
 	&format_vhdx,
+	&format_parallels,
 	&format_bochs,
 	&format_cloop,
 	&format_raw,

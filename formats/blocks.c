@@ -51,7 +51,9 @@ static bool shares(const struct blocks *b)
 
 uint32_t blocks_grain(const struct blocks *b)
 {
-	return (uint32_t)(!b->below && shares(b) && b->block % GRAIN == 0 ? GRAIN : b->block);
+	uint64_t two = b->block & -b->block; /* blocks may be 63 sectors */
+
+	return (uint32_t)(!b->below && shares(b) ? MIN(two, GRAIN) : b->block);
 }
 
 /* ---- where bytes are -------------------------------------------------------------- */
