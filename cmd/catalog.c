@@ -11,12 +11,13 @@ extern const struct format format_qcow2, format_vdi, format_vhdx, format_vpc;
 extern const struct format format_parallels;
 extern const struct format format_bochs, format_cloop;
 extern const struct protocol fat_protocol;
-extern const struct format format_qed;
+extern const struct format format_qed, format_qcow;
 
 /* clang-format off */
 const struct format *const catalog_formats[] = {
 	&format_qcow2,
 	&format_qed,
+	&format_qcow,
 	&format_vdi,
 	&format_vpc,
 	&format_vhdx,

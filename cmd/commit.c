@@ -91,13 +91,14 @@ static int copy_down(const struct commit *c, struct progress *progress, struct e
 	return blk_flush(&c->base->blk, err);
 }
 
-/* Only when the base has all of it for good. */
+/* Only when the base has all of it for good. A format that cannot drop its data keeps it: it
+ * is what is below now. */
 static int empty(const struct commit *c, struct err *err)
 {
 	struct image *image = (struct image *)c->upper->layer[0];
 
 	if (!image->format->make_empty)
-		return err_set(err, 0, "Could not empty %s: Operation not supported", c->name);
+		return 0;
 	if (image->format->make_empty(image, err))
 		return err_prefix(err, "Could not empty %s", c->name);
 	return 0;

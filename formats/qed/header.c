@@ -32,9 +32,8 @@ uint64_t qed_size_max(const struct qed_header *h)
 {
 	uint64_t n = (uint64_t)h->table_size * h->cluster_size / 8, max;
 
-	if (__builtin_mul_overflow(n * n, (uint64_t)h->cluster_size, &max) || max > INT64_MAX)
-		return INT64_MAX & ~UINT64_C(511);
-	return max;
+	/* n * n is at most 2^54 */
+	return __builtin_mul_overflow(n * n, (uint64_t)h->cluster_size, &max) ? 0 : max;
 }
 
 static int check_places(const struct qed_header *h, uint64_t file_size, struct err *err)
@@ -64,7 +63,7 @@ int qed_header_check(const struct qed_header *h, uint64_t file_size, struct err 
 		return err_set(err, EINVAL, "QED cluster size is invalid");
 	if (!is_power(h->table_size, 1, QED_TABLE_MAX))
 		return err_set(err, EINVAL, "QED table size is invalid");
-	if (h->size % 512 != 0 || h->size > qed_size_max(h))
+	if (h->size % 512 != 0 || h->size > qed_size_max(h) || h->size > INT64_MAX)
 		return err_set(err, EINVAL, "QED image size is invalid");
 	return check_places(h, file_size, err);
 }

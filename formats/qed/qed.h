@@ -82,7 +82,8 @@ int qed_header_check(const struct qed_header *h, uint64_t file_size, struct err 
 int qed_header_read(struct qed *q, struct err *err);
 /* Does not make it stable. */
 int qed_header_write(struct qed *q, struct err *err);
-/* Of a disk. */
+/* Of a disk. 0: the tables could hold so much that QEMU, which counts in 64 bits, refuses
+ * whatever there is. */
 uint64_t qed_size_max(const struct qed_header *h);
 
 /* Is there, inside of the file, room for len bytes at off, where a cluster may begin? */
