@@ -78,3 +78,15 @@ int image_new_size(struct blk *file, uint64_t size, enum blk_prealloc p, struct 
 		       "The image needs %" PRIu64 " bytes, but the device has %" PRIu64, size,
 		       blk_size(file));
 }
+
+int image_new_prealloc(const struct opts *opts, struct err *err)
+{
+	int mode = 0;
+
+	if (opts_choice(opts, "preallocation", "off|falloc|full|metadata", &mode, err))
+		return err_set(err, EINVAL, "invalid parameter value: %s",
+			       opts_get(opts, "preallocation"));
+	if (mode == 3)
+		return err_set(err, ENOTSUP, "Unsupported preallocation mode: metadata");
+	return 0;
+}

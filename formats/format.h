@@ -80,6 +80,8 @@ int image_file_add(struct image *image, const char *name, const char *key, bool 
 		   struct err *err);
 /* For create: an empty file gets its length; a device is large enough, or that is an error. */
 int image_new_size(struct blk *file, uint64_t size, enum blk_prealloc p, struct err *err);
+/* For create_check of formats without an option preallocation: it is one of their file's. */
+int image_new_prealloc(const struct opts *opts, struct err *err);
 /* For close: closes and frees them. */
 int image_files_free(struct image *image, struct err *err);
 

@@ -84,7 +84,7 @@ int qcow_create_check(const struct opts *opts, uint64_t *size, struct err *err)
 
 	if (*size == 0)
 		return err_set(err, EINVAL, "Image size is too small, cannot be zero length");
-	if (encryption(opts, err))
+	if (encryption(opts, err) || image_new_prealloc(opts, err))
 		return -1;
 	if (backing && strlen(backing) > QCOW_BACKING_MAX)
 		return err_set(err, EINVAL, "Backing file name too long");

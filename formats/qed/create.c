@@ -70,7 +70,7 @@ int qed_create_check(const struct opts *opts, uint64_t *size, struct err *err)
 {
 	struct qed_header h;
 
-	if (read_options(opts, &h, err))
+	if (read_options(opts, &h, err) || image_new_prealloc(opts, err))
 		return -1;
 	if (*size > qed_size_max(&h))
 		return err_set(err, EINVAL,
