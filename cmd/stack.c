@@ -386,6 +386,24 @@ int stack_attach_files(const struct opts *def, struct image *image, const struct
 	return image->format->attached ? image->format->attached(image, err) : 0;
 }
 
+/* A folder that is a disk (parallels) stands for the file that describes it. */
+static int settle_folder(struct opts *opts, struct err *err)
+{
+	const char *path = opts_get(opts, "file.filename");
+	AUTO_FREE char *inside = NULL;
+	struct stat st;
+
+	if (!path || opts_has(opts, "file.driver") || stat(path, &st) || !S_ISDIR(st.st_mode))
+		return 0;
+	if (asprintf(&inside, "%s/DiskDescriptor.xml", path) < 0) {
+		inside = NULL;
+		return err_nomem(err, strlen(path), "a file name");
+	}
+	if (stat(inside, &st) || !S_ISREG(st.st_mode))
+		return 0;
+	return opts_set(opts, "file.filename", inside, err);
+}
+
 /* -f wins over a driver among the keys; a protocol there is what the name is opened with. */
 static int settle(struct location *l, const char *format, struct err *err)
 {
@@ -401,7 +419,11 @@ static int settle(struct location *l, const char *format, struct err *err)
 	}
 	if (format && opts_set(l->opts, "driver", format, err))
 		return -1;
-	return l->explicit_ ? 0 : node_settle_name(l->opts, whole ? "" : "file.", err);
+	if (l->explicit_)
+		return 0;
+	if (node_settle_name(l->opts, whole ? "" : "file.", err))
+		return -1;
+	return settle_folder(l->opts, err);
 }
 
 static int make_env(const struct stack_request *r, struct node_env *env, struct err *err)

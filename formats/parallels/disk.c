@@ -78,6 +78,19 @@ static int disk_extent(struct blk *blk, uint64_t off, uint64_t len, struct exten
 	return 0;
 }
 
+static int64_t disk_usage(struct blk *blk)
+{
+	struct disk *k = (struct disk *)blk;
+	int64_t sum = blk_disk_usage(blk->lower);
+
+	for (size_t i = 0; i < k->image.nfile && sum >= 0; i++) {
+		int64_t n = blk_disk_usage(k->image.file[i].blk);
+
+		sum = n < 0 ? -1 : sum + n;
+	}
+	return sum;
+}
+
 static int disk_close(struct blk *blk, struct err *err)
 {
 	struct disk *k = (struct disk *)blk;
@@ -93,6 +106,7 @@ static const struct blk_ops disk_ops = {
 	.name = "parallels",
 	.by_extent = true,
 	.extent = disk_extent,
+	.disk_usage = disk_usage,
 	.close = disk_close,
 };
 
