@@ -12,6 +12,7 @@ extern const struct format format_parallels;
 extern const struct format format_bochs, format_cloop;
 extern const struct protocol fat_protocol;
 extern const struct format format_qed, format_qcow;
+extern const struct format format_vmdk;
 
 /* clang-format off */
 const struct format *const catalog_formats[] = {
@@ -21,6 +22,7 @@ const struct format *const catalog_formats[] = {
 	&format_vdi,
 	&format_vpc,
 	&format_vhdx,
+	&format_vmdk,
 	&format_parallels,
 	&format_bochs,
 	&format_cloop,

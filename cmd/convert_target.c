@@ -124,6 +124,27 @@ static void tell_create(const struct convert *c, const struct err *err)
 			  err->text);
 }
 
+/* An image that is compressed as a whole is, asked or not; in others of the same format
+ * there is no compression, which the peer passes over. */
+static int settle_compress(struct convert *c, const struct chain *target)
+{
+	const struct blk *top = target->layer[0];
+
+	if (top->caps & BLK_WHOLE_PACK)
+		c->copy.compress = true;
+	if (c->copy.compress && top->codec == CODEC_NONE) {
+		if (cmd_persona == PERSONA_PLATTER) {
+			cmd_error("%s: this kind of %s image cannot be compressed", c->target,
+				  ((const struct image *)top)->format->name);
+			return 1;
+		}
+		c->copy.compress = false;
+	}
+	if (c->copy.compress)
+		c->copy.unordered = false;
+	return 0;
+}
+
 static int fill_new(struct convert *c, const struct stack_create *create,
 		    struct stack_target *t)
 {
@@ -131,8 +152,8 @@ static int fill_new(struct convert *c, const struct stack_create *create,
 	c->copy.target_backed = create->backing_open;
 	c->copy.target_zero = create->backing_open ||
 			      (t->chain->layer[0]->caps & BLK_ZERO_INIT);
-	return convert_bitmaps_accept(c, t->chain) || copy_data(c) ||
-			       convert_bitmaps(c, t->chain)
+	return settle_compress(c, t->chain) || convert_bitmaps_accept(c, t->chain) ||
+			       copy_data(c) || convert_bitmaps(c, t->chain)
 		       ? 1
 		       : 0;
 }
@@ -231,7 +252,7 @@ static int fill_existing(struct convert *c, struct chain *target)
 		cmd_error("%s", clash);
 		return 1;
 	}
-	if (convert_bitmaps_accept(c, target))
+	if (settle_compress(c, target) || convert_bitmaps_accept(c, target))
 		return 1;
 	c->copy.target = target;
 	c->copy.target_zero = opts_has(c->o, "target-is-zero");

@@ -163,7 +163,7 @@ static int open_backing(const struct stack_create *c, const char *path, struct c
 			struct err *err)
 {
 	const char *name = opts_get(c->opts, "backing_file");
-	struct stack_request r = {.share = true, .no_backing = true};
+	struct stack_request r = {.share = true, .no_backing = true, .bare = true};
 	AUTO_FREE char *full = NULL;
 
 	if (!name || !name[0] || !(c->format->caps & FORMAT_READS_BACKING))

@@ -53,6 +53,8 @@ uint32_t blocks_grain(const struct blocks *b)
 {
 	uint64_t two = b->block & -b->block; /* blocks may be 63 sectors */
 
+	if (b->grain)
+		return b->grain;
 	return (uint32_t)(!b->below && shares(b) ? MIN(two, GRAIN) : b->block);
 }
 

@@ -81,6 +81,8 @@ struct blocks {
 	bool below_to_come;   /* nothing is below yet: zeros have to be said all the same */
 	uint32_t part;	      /* with below: what may be written alone; 0: whole blocks */
 	bool can_zero;	      /* the table can say that a block is zero */
+	uint32_t grain;	      /* that the blk is to tell; 0: by itself. A part of a block only
+			       * where nothing is below and nothing is packed */
 	uint64_t fresh;	      /* from here on the file reads as zeros until written */
 	bool new_image;	      /* IMAGE_NEW: the file gets its length at the end */
 	bool started;

@@ -167,6 +167,12 @@ struct blk_ops {
 	 * and says how many bytes of it are used. */
 	int (*unpack)(struct blk *, const void *packed, size_t n, void *out, size_t *used,
 		      struct err *);
+	/* Puts around the compressed grain of `off` what the format has there. `place` has room
+	 * for grain + pack_room bytes, the compressed ones are pack_head bytes behind its
+	 * beginning, *n of them; then *n is the length of all. plain: the whole grain. Like
+	 * pack. */
+	int (*wrap)(struct blk *, uint64_t off, const void *plain, uint8_t *place, size_t *n,
+		    struct err *);
 
 	int (*resize)(struct blk *, uint64_t size, enum blk_prealloc, struct err *);
 	/* A descriptor on which the kernel may copy (reflink, copy_file_range, sendfile);
@@ -192,6 +198,8 @@ struct blk {
 	unsigned caps;
 	uint64_t below; /* resize with PREALLOC_ZERO: how far the image below goes on */
 	enum codec codec;
+	/* what a compressed grain may have more than a grain, and how much of that before it */
+	uint32_t pack_room, pack_head;
 	char *name;    /* owned: what messages and `map` call it */
 	void *serial_; /* blk.c's own */
 };

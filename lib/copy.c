@@ -340,6 +340,8 @@ int copy_run(const struct copy *c, struct err *err)
 	e.offload = c->offload;
 	e.clone = !c->compress && copy_host_probe(&e);
 	e.window = window_of(&e);
+	e.slot = e.grain + e.top->pack_room;
+	e.room = c->compress ? (size_t)(e.window / e.grain) * e.slot : e.window;
 	if (c->offload)
 		e.unit = 0;
 	if (!c->target_zero && !c->target_backed && c->target->n == 1 && c->sparse)

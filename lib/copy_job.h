@@ -24,6 +24,8 @@ struct engine {
 	uint64_t total;
 	uint32_t grain;	 /* the target's; 1 where it is written byte by byte */
 	uint32_t window; /* a multiple of the grain */
+	uint32_t slot;	 /* room for a packed grain */
+	size_t room;	 /* of a buffer */
 	size_t unit;	 /* of the zero scan; 0: none */
 	bool direct;	 /* top is written by pwrite, not by claims */
 	int clone;	 /* may places be cloned? 1 yes, 0 no (atomic) */

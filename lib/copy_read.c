@@ -32,10 +32,10 @@ struct buffer *copy_buffer_get(struct engine *e, struct err *err)
 		return b;
 	b = calloc(1, sizeof(*b));
 	if (b)
-		b->data = mem_alloc(e->window);
+		b->data = mem_alloc(e->room);
 	if (!b || !b->data) {
 		free(b);
-		err_nomem(err, e->window, "a copy buffer");
+		err_nomem(err, e->room, "a copy buffer");
 		return NULL;
 	}
 	return b;
@@ -102,12 +102,31 @@ static int read_data(struct copy_job *job, const struct segment *s, struct err *
 	return 0;
 }
 
-/* A compressed grain is taken over as it is, once it is proved to inflate. */
+/* Where the packed grain i has its place, and where there the stream begins. */
+static uint8_t *slot(struct copy_job *job, uint64_t i)
+{
+	return job->packed->data + i * job->engine->slot;
+}
+
+static int wrap(struct copy_job *job, uint64_t i, size_t n, struct err *err)
+{
+	struct engine *e = job->engine;
+	uint64_t off = job->off + i * e->grain;
+
+	if (e->top->ops->wrap &&
+	    e->top->ops->wrap(e->top, off, at(job, off), slot(job, i), &n, err))
+		return -1;
+	job->packed_len[i] = (uint32_t)n;
+	return 0;
+}
+
+/* A compressed grain is taken over as it is, once it is proved to inflate: to a whole grain,
+ * or it is read and compressed anew. */
 static int read_packed(struct copy_job *job, struct segment *s, struct err *err)
 {
 	struct engine *e = job->engine;
 	uint64_t grain_at = (s->off - job->off) / e->grain;
-	uint8_t *to = job->packed->data + grain_at * e->grain;
+	uint8_t *to = slot(job, grain_at) + e->top->pack_head;
 	size_t used = s->e.packed;
 	struct err why;
 
@@ -119,16 +138,18 @@ static int read_packed(struct copy_job *job, struct segment *s, struct err *err)
 		*err = why;
 		return err_prefix(err, "error while reading at byte %" PRIu64, s->off);
 	}
-	if (!e->opt->trust_packed) {
-		if (e->top->ops->unpack(e->top, to, s->e.packed, at(job, s->off), &used, err))
-			return err_prefix(err, "error while reading at byte %" PRIu64, s->off);
+	if (!e->opt->trust_packed || e->top->ops->wrap) {
+		if (e->top->ops->unpack(e->top, to, s->e.packed, at(job, s->off), &used,
+					&why)) {
+			s->kind = SEG_DATA;
+			return read_data(job, s, err);
+		}
 		if (e->unit && zero_is(at(job, s->off), s->len)) {
 			s->kind = SEG_ZERO;
 			return 0;
 		}
 	}
-	job->packed_len[grain_at] = (uint32_t)used;
-	return 0;
+	return wrap(job, grain_at, used, err);
 }
 
 /* With a backing file under the target: what is absent in a grain that gets data is
@@ -377,12 +398,12 @@ static int pack_grains(struct copy_job *job, const struct out *o, struct err *er
 
 	for (uint64_t off = o->off; off < o->off + o->len; off += e->grain) {
 		uint64_t i = (off - job->off) / e->grain;
-		size_t n = e->grain;
+		size_t n = e->slot - e->top->pack_head;
 
 		if (e->top->ops->pack(e->top, at(job, off), e->grain,
-				      job->packed->data + i * e->grain, &n, err))
+				      slot(job, i) + e->top->pack_head, &n, err) ||
+		    (n > 0 && wrap(job, i, n, err)))
 			return -1;
-		job->packed_len[i] = (uint32_t)n;
 	}
 	return 0;
 }

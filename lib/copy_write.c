@@ -141,13 +141,13 @@ static int place_packed(struct copy_job *job, uint64_t off, uint64_t len, struct
 {
 	struct engine *e = job->engine;
 	uint64_t first = (off - job->off) / e->grain, n = div_up(len, e->grain);
-	uint8_t *stream = job->packed->data + first * e->grain, *to = stream;
+	uint8_t *stream = job->packed->data + first * e->slot, *to = stream;
 	struct claim *c = claim(job, off, len, job->packed_len + first, err);
 
 	if (!c)
 		return -1;
 	for (uint64_t i = 0; i < n; i++) {
-		memmove(to, stream + i * e->grain, job->packed_len[first + i]);
+		memmove(to, stream + i * e->slot, job->packed_len[first + i]);
 		to += job->packed_len[first + i];
 	}
 	for (size_t i = 0; i < c->nrun; i++) {

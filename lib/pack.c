@@ -426,7 +426,7 @@ int pack_inflate(enum codec codec, const void *in, size_t n, void *out, size_t o
 	return inflate_block(w, in, n, out, outn, used, err);
 }
 
-static uint32_t adler32_of(const void *p, size_t n)
+uint32_t pack_adler32(const void *p, size_t n)
 {
 #ifdef HAVE_LIBDEFLATE
 	return libdeflate_adler32(1, p, n);
@@ -446,7 +446,7 @@ int pack_inflate_zlib(const void *in, size_t n, void *out, size_t outn, size_t *
 		return is_broken(CODEC_DEFLATE, n, err);
 	if (pack_inflate(CODEC_DEFLATE, p + 2, n - 6, out, outn, &body, err))
 		return -1;
-	if (get_be32(p + 2 + body) != adler32_of(out, outn))
+	if (get_be32(p + 2 + body) != pack_adler32(out, outn))
 		return err_set(err, EIO, "zlib data does not have the checksum that it says");
 	if (used)
 		*used = body + 6;
