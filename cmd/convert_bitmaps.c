@@ -53,6 +53,12 @@ static int check_broken(const struct convert *c)
 	return rc;
 }
 
+static int refuse(const struct format *target)
+{
+	cmd_error("Format driver '%s' does not support bitmaps", target->name);
+	return 1;
+}
+
 int convert_bitmaps_check(const struct convert *c)
 {
 	if (!opts_has(c->o, "bitmaps"))
@@ -61,6 +67,8 @@ int convert_bitmaps_check(const struct convert *c)
 		cmd_error("Copying bitmaps only possible with single source");
 	else if (!ops_of(source_of(c)))
 		cmd_error("Source lacks bitmap support");
+	else if (c->image.format && !c->image.format->bitmap)
+		return refuse(c->image.format);
 	else
 		return check_broken(c);
 	return 1;
@@ -72,8 +80,7 @@ int convert_bitmaps_accept(const struct convert *c, struct chain *target)
 
 	if (!opts_has(c->o, "bitmaps") || ops_of(image))
 		return 0;
-	cmd_error("Format driver '%s' does not support bitmaps", image->format->name);
-	return 1;
+	return refuse(image->format);
 }
 
 static int copy_one(const struct convert *c, const struct bitmap_info *b, struct image *to)
