@@ -2,14 +2,15 @@
  * check: qed_spec.rst, section "Consistency checking". The numbers are the peer's, which has
  * no line for what it finds: only programs are told of each.
  *
- * Repair drops entries that point nowhere. A cluster that is used twice is told of and left
- * alone: nobody knows whose it is.
+ * Repair drops entries that point nowhere, and closes the holes that leaks are (compact.c;
+ * the peer leaves those). A cluster that is used twice is told of and left alone: nobody knows
+ * whose it is; then nothing is moved.
  */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 
-#include "formats/qed/qed.h"
+#include "formats/qed/check.h"
 #include "lib/mem.h"
 
 struct checker {
@@ -116,14 +117,25 @@ static int check_l1(struct checker *k, struct err *err)
 	return 0;
 }
 
-static void count_leaks(struct checker *k)
+static int find_leaks(struct checker *k, struct err *err)
 {
-	k->c->leaks = k->clusters - k->nused;
-	if (!k->c->problem || k->c->leaks == 0)
-		return;
-	for (uint64_t i = 0; i < k->clusters; i++)
+	uint64_t leaks = k->clusters - k->nused;
+	bool fix = (k->c->fix & CHECK_FIX_LEAKS) && k->c->errors == 0 &&
+		   (k->q->b.image.blk.lower->caps & BLK_CAN_GROW);
+
+	k->c->leaks = leaks;
+	if (leaks == 0)
+		return 0;
+	for (uint64_t i = 0; k->c->problem && i < k->clusters; i++)
 		if (!(k->used[i / 8] & (1u << i % 8)))
-			tell(k, "leak", false, i * k->q->h.cluster_size);
+			tell(k, "leak", fix, i * k->q->h.cluster_size);
+	if (!fix)
+		return 0;
+	if (qed_compact(k->q, k->used, &k->clusters, err))
+		return -1;
+	k->c->leaks = k->clusters - k->nused;
+	k->c->leaks_fixed = leaks - k->c->leaks;
+	return 0;
 }
 
 /* The tables are stable before the image is called clean. */
@@ -145,9 +157,8 @@ static int check_all(struct checker *k, struct err *err)
 
 	use(k, 0, q->h.header_size);
 	use(k, q->h.l1_off, q->h.table_size);
-	if (check_l1(k, err))
+	if (check_l1(k, err) || find_leaks(k, err))
 		return -1;
-	count_leaks(k);
 	k->c->total_clusters = div_up(q->h.size, q->h.cluster_size);
 	if (!k->c->fix)
 		return 0;

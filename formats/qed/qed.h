@@ -17,7 +17,7 @@
  *	qed.c     the tables, open and close
  *	create.c  new images
  *	change.c  another size, another backing file
- *	check.c   the tables against the file; repair
+ *	check.c   the tables against the file; repair (compact.c)
  */
 #ifndef FORMATS_QED_QED_H
 #define FORMATS_QED_QED_H

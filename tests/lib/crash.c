@@ -394,6 +394,8 @@ bool crash_can_repair(const struct crash_kind *kind)
 	static bool can;
 	struct crash c;
 
+	if (!kind->format->check)
+		return false;
 	if (kind->format != asked) {
 		crash_create(&c, kind, &(struct crash_row){.name = "repair"});
 		can = repair(&c, pass_borrow(c.file[0], &c.err)) == 0;

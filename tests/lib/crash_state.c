@@ -211,9 +211,12 @@ static struct image *open_for_check(struct crash *c, struct blk *file, unsigned 
 static void check_file(struct crash *c, struct blk *file, bool leaks)
 {
 	struct check check = {.report = hear};
-	struct image *image = open_for_check(c, file, 0);
 	struct info info = {0};
+	struct image *image;
 
+	if (!c->kind->format->check)
+		return;
+	image = open_for_check(c, file, 0);
 	/* counts may be too low where the image says so */
 	crash_good(c, c->kind->format->info(image, &info, &c->err));
 	if (info.dirty)
@@ -236,18 +239,24 @@ static void check_file(struct crash *c, struct blk *file, bool leaks)
 static bool repair_file(struct crash *c, struct blk *file)
 {
 	struct check check = {.fix = CHECK_FIX_LEAKS | CHECK_FIX_ERRORS};
-	struct image *image = open_for_check(c, file, IMAGE_WRITE);
-	int rc = c->kind->format->check(image, &check, &c->err);
-	int num = c->err.num;
+	struct image *image;
 	struct err later;
+	int rc, num;
 
+	/* nothing to put right, or nothing that could */
+	if (!c->kind->format->check)
+		return true;
+	image = open_for_check(c, file, IMAGE_WRITE);
+	rc = c->kind->format->check(image, &check, &c->err);
+	num = c->err.num;
 	if (rc && num == ENOTSUP) {
 		blk_close(&image->blk, &later);
 		return false;
 	}
 	crash_good(c, rc);
 	crash_good(c, blk_close(&image->blk, &c->err));
-	check_file(c, file, false);
+	/* a format without a list of what is free may have to leave leaks, but says so */
+	check_file(c, file, check.leaks > 0);
 	return true;
 }
 
