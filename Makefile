@@ -17,11 +17,11 @@ say = $(if $(Q),@echo "  $(1)")
 
 # A library is a word here and a HAVE_NAME in the code, where pkg-config finds it.
 required := zlib nettle json-c
-optional := libdeflate libzstd
+optional := libdeflate libzstd bzip2 liblzma
 
 # What `make deps` installs on Debian 12: to build, to test, and (deps-dev) for the rest.
 deb_build := gcc make pkg-config libc6-dev zlib1g-dev nettle-dev libjson-c-dev \
-	libdeflate-dev libzstd-dev
+	libdeflate-dev libzstd-dev libbz2-dev liblzma-dev
 deb_test := libcmocka-dev perl python3 qemu-utils e2fsprogs dosfstools mtools mount \
 	xfsprogs btrfs-progs libnbd-bin zsh fish
 deb_dev := git clang libclang-rt-dev clang-format valgrind cppcheck shellcheck mandoc time
@@ -57,6 +57,14 @@ ifneq ($(filter-out $(lazy),$(or $(MAKECMDGOALS),all)),)
 
 probe := $(shell for p in $(required) $(optional); do $(PKG_CONFIG) --exists $$p 2>/dev/null && \
 	echo $$p -DHAVE_$$(echo $$p | tr a-z- A-Z_); done)
+# On Debian 12 pkg-config knows nothing of bzip2: a program that links tells.
+ifneq ($(filter bzip2,$(filter-out $(probe),$(optional))),)
+bzip2_at := $(BUILD)/bzip2.$(shell echo $$$$)
+bzip2_libs := $(shell mkdir -p $(BUILD); echo 'int main(void) { return !BZ2_bzlibVersion(); }' | \
+	$(CC) $(CPPFLAGS) $(CFLAGS) $(if $(STATIC),-static) $(LDFLAGS) -include bzlib.h -x c - \
+		-o $(bzip2_at) -lbz2 2>/dev/null && echo -lbz2; rm -f $(bzip2_at))
+probe += $(if $(bzip2_libs),bzip2 -DHAVE_BZIP2)
+endif
 have := $(filter-out -D%,$(probe))
 missing := $(filter-out $(have),$(required))
 ifneq ($(missing),)
@@ -65,12 +73,13 @@ endif
 found := $(filter $(have),$(optional))
 absent := $(filter-out $(have),$(optional))
 
+known := $(if $(bzip2_libs),$(filter-out bzip2,$(found)),$(found))
 pc := $(PKG_CONFIG) $(if $(STATIC),--static)
 all_cppflags := -I. -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DPLATTER_VERSION='"$(VERSION)"' \
-	$(filter -D%,$(probe)) $(shell $(pc) --cflags $(required) $(found)) \
+	$(filter -D%,$(probe)) $(shell $(pc) --cflags $(required) $(known)) \
 	$(CPPFLAGS)
 all_ldflags := $(if $(STATIC),-static) $(LDFLAGS)
-LIBS := $(shell $(pc) --libs $(required) $(found)) -pthread
+LIBS := $(shell $(pc) --libs $(required) $(known)) $(bzip2_libs) -pthread
 
 # What all objects depend on: a change of the compiler, flags or libraries rebuilds.
 flags := $(strip $(CC) $(all_cppflags) $(all_cflags) $(all_ldflags) $(LIBS))

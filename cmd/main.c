@@ -15,6 +15,7 @@
 #include "cmd/help.h"
 #include "cmd/suggest.h"
 #include "lib/io/io.h"
+#include "formats/dmg/unpack.h"
 #include "lib/pack.h"
 
 const struct command *const commands[] = {
@@ -138,6 +139,11 @@ int cmd_with_image(const struct command *cmd, int argc, char **argv,
 	return rc;
 }
 
+static const char *with(bool has)
+{
+	return has ? "with" : "without";
+}
+
 void cmd_version(FILE *to)
 {
 	/* The peer's callers look for a version of the peer's. */
@@ -145,8 +151,9 @@ void cmd_version(FILE *to)
 		fputs("qemu-img version 7.2.22 (Platter " PLATTER_VERSION ")\n", to);
 	else
 		fputs("platter " PLATTER_VERSION "\n", to);
-	fprintf(to, "Deflate by %s, %s zstd\n", pack_deflate_library(),
-		pack_has(CODEC_ZSTD) ? "with" : "without");
+	fprintf(to, "Deflate by %s, %s zstd, %s bzip2, %s xz\n", pack_deflate_library(),
+		with(pack_has(CODEC_ZSTD)), with(unpack_has(UNPACK_BZIP2)),
+		with(unpack_has(UNPACK_XZ)));
 }
 
 /* The standard options, which stand before the command. -1: go on; else the exit code. */

@@ -9,10 +9,9 @@
 #include "lib/bytes.h"
 #include "lib/guess.h"
 
+#include <zlib.h>
 #ifdef HAVE_LIBDEFLATE
 #include <libdeflate.h>
-#else
-#include <zlib.h>
 #endif
 #ifdef HAVE_LIBZSTD
 #include <zstd.h>
@@ -460,4 +459,20 @@ uint32_t pack_crc32(uint32_t crc, const void *p, size_t n)
 #else
 	return (uint32_t)crc32_z(crc, p, n);
 #endif
+}
+
+/* By doubling: 2^k zeros have a checksum, and zlib knows that of two runs one after the other.
+ */
+uint32_t pack_crc32_zeros(uint32_t crc, uint64_t n)
+{
+	static const uint8_t zero;
+	uint32_t run = pack_crc32(0, &zero, 1);
+
+	for (uint64_t len = 1; n > 0; n /= 2, len *= 2) {
+		if (n & 1)
+			crc = (uint32_t)crc32_combine(crc, run, (z_off_t)len);
+		if (n > 1)
+			run = (uint32_t)crc32_combine(run, run, (z_off_t)len);
+	}
+	return crc;
 }

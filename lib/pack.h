@@ -39,6 +39,8 @@ int pack_inflate_zlib(const void *in, size_t n, void *out, size_t outn, size_t *
 		      struct err *err);
 /* CRC-32 as zlib and PNG have it, continued from `crc`; 0 at first. */
 uint32_t pack_crc32(uint32_t crc, const void *p, size_t n);
+/* The same for n bytes of zeros, however many. */
+uint32_t pack_crc32_zeros(uint32_t crc, uint64_t n);
 /* The checksum of zlib's wrapping (RFC 1950). */
 uint32_t pack_adler32(const void *in, size_t n);
 

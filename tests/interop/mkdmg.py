@@ -2,13 +2,13 @@
 """A Mac OS disk image (UDIF) of a raw file.
 
     mkdmg.py [-k KIND] [-c SECTORS] [-p START,START,...] [-z HOW] [--fork] [--both]
-             [--base] [--level N] [--gap N] [-s NAME=N]... RAW OUT
+             [--base] [--level N] [--gap N] [--lz BLOCKS] [-s NAME=N]... RAW OUT
 
 KIND: UDRW (no trailer at all), UDIF (trailer without tables), UDRO, UDZO, UDBZ, ULFO,
 ULMO, UDCO, MIX (one kind after the other). -c: sectors of a chunk. -p: where partitions
 begin, in sectors. -z: how zeros are stored: zero, ignore (and not in the checksums), data.
 --fork: tables in a resource fork instead of the property list; --both: in both. --base: the
-data fork begins at 4096. --gap: bytes between chunks.
+data fork begins at 4096. --gap: bytes between chunks. --lz: blocks of LZFSE, see lzfse.py.
 
 -s damages: any field of the trailer (by FIELDS) or tN.FIELD of table N, tN.M.FIELD of entry
 M in it (type start sectors off len); zip=XOR for a byte in the middle of the first stored
@@ -77,7 +77,7 @@ def adc(data):
     return bytes(out)
 
 
-def pack(kind, data, level):
+def pack(kind, data, level, lz):
     if kind == RAW:
         return data
     if kind == ZLIB:
@@ -89,7 +89,7 @@ def pack(kind, data, level):
     if kind == ADC:
         return adc(data)
     import lzfse
-    return lzfse.compress(data)
+    return lzfse.compress(data, lz)
 
 
 class Maker:
@@ -117,7 +117,7 @@ class Maker:
             else:
                 kind = kinds[self.turn % len(kinds)]
                 self.turn += 1
-                packed = pack(kind, piece, self.a.level)
+                packed = pack(kind, piece, self.a.level, self.a.lz)
                 if self.zip_at is None:
                     self.zip_at = len(self.out) + len(packed) // 2
                 entries.append((kind, at, n, where, len(packed)))
@@ -205,6 +205,7 @@ def main():
     p.add_argument("--both", action="store_true")
     p.add_argument("--base", action="store_true")
     p.add_argument("--level", type=int, default=6)
+    p.add_argument("--lz", default="2n1-2")
     p.add_argument("--gap", type=int, default=0)
     p.add_argument("raw")
     p.add_argument("out")

@@ -512,7 +512,7 @@ static void zlib_wrapping(void **state)
 {
 	static const uint8_t hello[] = {0x78, 0x9c, 0xcb, 0x48, 0xcd, 0xc9, 0xc9,
 					0x07, 0x00, 0x06, 0x2c, 0x02, 0x15};
-	uint8_t in[16], out[5];
+	uint8_t in[16], out[5], zeros[300] = {0};
 	size_t used;
 	struct err err;
 
@@ -534,6 +534,8 @@ static void zlib_wrapping(void **state)
 	assert_int_equal(pack_inflate_zlib("\x78\x9c\x03\0\0\0\0\1", 8, out, 0, NULL, &err), 0);
 	assert_int_equal(pack_crc32(0, "123456789", 9), 0xcbf43926);
 	assert_int_equal(pack_crc32(pack_crc32(0, "1234", 4), "56789", 5), 0xcbf43926);
+	for (size_t n = 0; n < sizeof(zeros); n++)
+		assert_int_equal(pack_crc32_zeros(77, n), pack_crc32(77, zeros, n));
 }
 
 static void *worker(void *arg)
