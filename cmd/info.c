@@ -113,7 +113,11 @@ static int gather_file(struct facts *f, const struct image *image, struct err *e
 /* What the peer's driver of the format does not tell. */
 static void hide_ours(struct facts *f)
 {
-	if (cmd_persona != PERSONA_QEMU_IMG || !(f->format->caps & FORMAT_INFO_OURS))
+	if (cmd_persona != PERSONA_QEMU_IMG)
+		return;
+	if (f->info.dirty_ours)
+		f->info.dirty = false;
+	if (!(f->format->caps & FORMAT_INFO_OURS))
 		return;
 	f->info.cluster_size = 0;
 	f->info.has_dirty = f->info.dirty = false;

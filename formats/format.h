@@ -97,7 +97,8 @@ struct snapshot_info {
 struct info {
 	uint64_t cluster_size; /* 0: none */
 	bool encrypted, compressed, dirty;
-	bool has_dirty; /* the format knows a dirty flag */
+	bool has_dirty;	 /* the format knows a dirty flag */
+	bool dirty_ours; /* dirty is what the peer cannot tell: not under its name */
 	struct snapshot_info *snapshot;
 	size_t nsnapshot;
 	struct json

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "formats/vpc/vpc.h"
+#include "lib/array.h"
 #include "lib/mem.h"
 
 /* A block and where it is said to be. */
@@ -20,8 +21,11 @@ struct checker {
 	struct vpc *v;
 	struct check *c;
 	struct place *place;
-	size_t n;
+	size_t n, room;
+	unsigned told; /* of entries */
 };
+
+#define TELL_MOST 1000u /* entries; the others are counted */
 
 /* ---- footers ------------------------------------------------------------------------- */
 
@@ -102,8 +106,9 @@ static int bad_entry(struct checker *k, const struct place *p, const char *why, 
 	struct check_problem found = problem(k, "entry", p);
 
 	found.fixed = fix;
-	check_find(k->c, &found, "%s: block %" PRIu32 " at %#" PRIx64 " %s",
-		   fix ? "Dropped" : "ERROR", p->block, place_of(p->entry), why);
+	if (k->told++ < TELL_MOST)
+		check_find(k->c, &found, "%s: block %" PRIu32 " at %#" PRIx64 " %s",
+			   fix ? "Dropped" : "ERROR", p->block, place_of(p->entry), why);
 	if (!fix) {
 		k->c->errors++;
 		return 0;
@@ -128,6 +133,8 @@ static int check_entry(struct checker *k, const struct place *p, struct err *err
 	if (over(at, end, 0, VPC_FOOTER_LEN) || over(at, end, v->f.data_off, VPC_HEADER_LEN) ||
 	    over(at, end, v->h.table_off, 4 * (uint64_t)v->h.entries))
 		return bad_entry(k, p, "is where the image's tables are", err);
+	if (array_room(&k->place, &k->room, k->n, sizeof(*p), "a map of places", err))
+		return -1;
 	k->place[k->n++] = *p;
 	return 0;
 }
@@ -145,15 +152,18 @@ static void check_overlaps(struct checker *k)
 {
 	uint64_t len = k->v->b.blocks.head + k->v->b.blocks.block;
 
-	qsort(k->place, k->n, sizeof(*k->place), by_entry);
+	if (k->n > 1)
+		qsort(k->place, k->n, sizeof(*k->place), by_entry);
 	for (size_t i = 1; i < k->n; i++) {
 		struct check_problem found = problem(k, "overlap", &k->place[i]);
 
 		if (place_of(k->place[i].entry) - place_of(k->place[i - 1].entry) >= len)
 			continue;
-		check_find(k->c, &found,
-			   "ERROR: block %" PRIu32 " at %#" PRIx64 " overlaps block %" PRIu32,
-			   k->place[i].block, found.host, k->place[i - 1].block);
+		if (k->told++ < TELL_MOST)
+			check_find(k->c, &found,
+				   "ERROR: block %" PRIu32 " at %#" PRIx64
+				   " overlaps block %" PRIu32,
+				   k->place[i].block, found.host, k->place[i - 1].block);
 		k->c->errors++;
 	}
 }
@@ -161,9 +171,8 @@ static void check_overlaps(struct checker *k)
 static int check_table(struct checker *k, struct err *err)
 {
 	struct blocks *b = &k->v->b.blocks;
-	uint64_t n = div_up(b->size, b->block);
 
-	for (uint64_t i = 0; i < n; i++) {
+	for (uint64_t i = 0; i < k->v->h.entries; i++) {
 		struct place p = {.block = (uint32_t)i};
 
 		if (vpc_table_get(k->v, i, &p.entry, err))
@@ -172,7 +181,10 @@ static int check_table(struct checker *k, struct err *err)
 			return -1;
 	}
 	check_overlaps(k);
-	k->c->total_clusters = n;
+	if (k->told > TELL_MOST)
+		check_find(k->c, &(struct check_problem){0}, "... and %u more",
+			   k->told - TELL_MOST);
+	k->c->total_clusters = div_up(b->size, b->block);
 	k->c->allocated_clusters = k->n;
 	return entries_flush(&k->v->table, err);
 }
@@ -197,16 +209,13 @@ int vpc_check(struct image *image, struct check *c, struct err *err)
 {
 	struct vpc *v = (struct vpc *)image;
 	struct checker k = {.v = v, .c = c};
-	AUTO_FREE struct place *place = NULL;
-	uint64_t n;
+	int rc;
 
 	if (v->f.type == VPC_TYPE_FIXED)
 		return check_fixed(v, c);
-	n = div_up(v->b.blocks.size, v->b.blocks.block);
-	k.place = place = calloc(n + 1, sizeof(*place));
-	if (!place)
-		return err_nomem(err, n * sizeof(*place), "a map of places");
-	if (check_footers(&k, err) || check_header(&k, err) || check_table(&k, err))
+	rc = check_footers(&k, err) || check_header(&k, err) || check_table(&k, err);
+	free(k.place);
+	if (rc)
 		return -1;
 	return c->fix ? blk_flush(v->b.image.blk.lower, err) : 0;
 }

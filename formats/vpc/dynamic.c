@@ -271,8 +271,10 @@ static int read_header(struct vpc *v, struct err *err)
 	uint8_t buf[VPC_HEADER_LEN];
 	uint64_t size = blk_size(file);
 
-	if (size < VPC_HEADER_LEN || v->f.data_off > size - VPC_HEADER_LEN)
+	if (v->f.data_off > INT64_MAX - VPC_HEADER_LEN)
 		return err_set(err, EINVAL, "Error reading dynamic VHD header");
+	if (v->f.data_off + VPC_HEADER_LEN > size)
+		return err_set(err, EINVAL, "Invalid header magic");
 	if (blk_pread(file, buf, sizeof(buf), v->f.data_off, err))
 		return -1;
 	vpc_header_decode(buf, &v->h);
@@ -308,47 +310,54 @@ uint64_t vpc_tables_end(const struct vpc *v)
 	return round_up(end, VPC_SECTOR);
 }
 
-/* Behind the last block. */
-static int find_end(struct vpc *v, uint64_t *end, struct err *err)
+/* Behind the last block. *beyond: some are said to be where the file does not reach. */
+static int find_end(struct vpc *v, uint64_t *end, bool *beyond, struct err *err)
 {
 	struct blocks *b = &v->b.blocks;
-	uint64_t n = 4 * div_up(b->size, b->block), chunk = MIN(n, 64u << 10), most = 0;
+	uint64_t n = 4 * (uint64_t)v->h.entries, chunk = MIN(n, 64u << 10);
+	uint64_t size = round_up(blk_size(b->file), VPC_SECTOR);
 	AUTO_FREE uint8_t *buf = mem_alloc(chunk);
 
 	if (!buf)
 		return err_nomem(err, chunk, "a block allocation table");
+	*end = vpc_tables_end(v);
+	*beyond = *end > size;
+	if (*beyond)
+		return 0;
 	for (uint64_t at = 0; at < n; at += chunk) {
 		chunk = MIN(chunk, n - at);
 		if (blk_pread(b->file, buf, chunk, v->h.table_off + at, err))
 			return -1;
 		for (uint64_t k = 0; k < chunk; k += 4) {
-			uint32_t e = get_be32(buf + k);
+			uint64_t e = get_be32(buf + k), to;
 
-			if (e != VPC_ENTRY_FREE && e >= most)
-				most = (uint64_t)e + 1;
+			to = e * VPC_SECTOR + b->head + b->block;
+			if (e == VPC_ENTRY_FREE || to <= *end)
+				continue;
+			if (to > size)
+				*beyond = true;
+			else
+				*end = to;
 		}
 	}
-	*end = vpc_tables_end(v);
-	if (most)
-		*end = MAX(*end, (most - 1) * VPC_SECTOR + b->head + b->block);
 	return 0;
 }
 
 static int place_end(struct vpc *v, struct err *err)
 {
 	struct blocks *b = &v->b.blocks;
-	uint64_t end = 0, size = round_up(blk_size(b->file), VPC_SECTOR);
+	bool beyond = false;
 
-	if (find_end(v, &end, err))
+	if (find_end(v, &b->end, &beyond, err))
 		return -1;
-	if (end > size && !(v->flags & IMAGE_CHECK))
+	/* check tells of single blocks only */
+	if (beyond && (!(v->flags & IMAGE_CHECK) || b->end > blk_size(b->file)))
 		return err_set(
 			err, EINVAL,
 			"block-vpc: free_data_block_offset points after the end of file. "
 			"The image has been truncated.");
-	b->end = end;
-	if (end > v->footer_at) {
-		v->footer_at = end;
+	if (b->end > v->footer_at) {
+		v->footer_at = b->end;
 		v->footer_good = false;
 	}
 	return 0;

@@ -74,8 +74,6 @@ static int choose_footer(struct vpc *v, struct err *err)
 	v->f = v->front_good ? f : t;
 	memcpy(v->footer, v->front_good ? front : tail, VPC_FOOTER_LEN);
 	v->footer_good = tail_good && memcmp(tail, v->footer, VPC_FOOTER_LEN) == 0;
-	if (!tail_good && v->f.type != VPC_TYPE_FIXED)
-		v->footer_at = last;
 	return 0;
 }
 
@@ -139,6 +137,7 @@ static int vpc_info(struct image *image, struct info *out, struct err *err)
 
 	if (v->f.type != VPC_TYPE_FIXED)
 		out->cluster_size = v->h.block_size;
+	out->dirty_ours = true;
 	out->dirty = v->f.type != VPC_TYPE_FIXED && !(v->front_good && v->footer_good);
 	return 0;
 }
