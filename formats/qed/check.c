@@ -173,7 +173,7 @@ int qed_check(struct image *image, struct check *c, struct err *err)
 	struct checker k = {.q = q, .c = c, .clusters = q->whole / q->h.cluster_size};
 	int rc;
 
-	k.used = calloc(1, k.clusters / 8 + 1);
+	k.used = calloc(1, (k.clusters + QED_TABLE_MAX) / 8 + 1);
 	if (!k.used)
 		return err_nomem(err, k.clusters / 8 + 1, "a map of clusters");
 	rc = check_all(&k, err);

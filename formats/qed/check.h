@@ -5,8 +5,9 @@
 #include "formats/qed/qed.h"
 
 /*
- * used: a bit for each of so many clusters of the file, which no other two refer to. Moves
- * clusters so that fewer are unused; *clusters and the bits say what there is now.
+ * used: a bit for each of so many clusters of the file, to none of which two entries refer,
+ * and QED_TABLE_MAX more. Moves clusters so that fewer are unused; *clusters and the bits say
+ * what there is now.
  */
 int qed_compact(struct qed *q, uint8_t *used, uint64_t *clusters, struct err *err);
 

@@ -1,9 +1,10 @@
 /*
  * Leaks repaired: the last clusters of the file move into the holes, and the file is cut.
  *
- * A move goes down from the end, so no source is ever the place of another one: the old
- * tables and data are all there until the new ones are stable. A table that finds no hole as
- * long as itself ends it; what then is left is still a leak.
+ * A move goes down from the end, so no source is the place of another one: the old tables and
+ * data are all there until the new ones are stable. For a table that finds no hole as long as
+ * itself the data around a hole makes room, at the end, and moves down again after it; there
+ * what was a source is made free by a sync. Between two tables a hole may stay a leak.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -17,7 +18,7 @@ struct compact {
 	struct qed *q;
 	uint8_t *used;
 	uint64_t *owner; /* of a cluster: 2 * guest cluster, 2 * L1 index + 1, or NOBODY */
-	uint64_t hole, table_hole; /* none that is as long as needed begins before */
+	uint64_t hole, table_hole, window; /* none that is as long as needed is before */
 	uint64_t last;
 	uint8_t *buf;
 };
@@ -112,11 +113,75 @@ static bool find_hole(struct compact *c, uint64_t n, uint64_t end, uint64_t *at)
 	return false;
 }
 
+static int sync_all(struct compact *c, struct err *err)
+{
+	struct qed *q = c->q;
+
+	if (entries_flush(&q->l2, err) || entries_flush(&q->l1, err))
+		return -1;
+	return blk_flush(q->b.image.blk.lower, err);
+}
+
+static int move(struct compact *c, uint64_t from, uint64_t to, uint64_t n, struct err *err)
+{
+	int rc = c->owner[from] % 2 ? move_table(c, from, to, err)
+				    : move_data(c, from, to, err);
+
+	if (rc)
+		return -1;
+	mark(c, to, n, true);
+	mark(c, from, n, false);
+	memmove(c->owner + to, c->owner + from, n * sizeof(*c->owner));
+	return 0;
+}
+
+/* Is there nothing but data and holes? */
+static bool may_clear(const struct compact *c, uint64_t at, uint64_t n)
+{
+	for (uint64_t i = at; i < at + n; i++)
+		if (is_used(c, i) && c->owner[i] % 2) /* NOBODY is odd, too */
+			return false;
+	return true;
+}
+
+static bool find_window(struct compact *c, uint64_t n, uint64_t end, uint64_t *at)
+{
+	for (; c->window < end; c->window++) {
+		if (is_used(c, c->window))
+			continue;
+		for (uint64_t k = 0; k < n && k <= c->window; k++) {
+			*at = c->window - k;
+			if (*at + n <= end && may_clear(c, *at, n))
+				return true;
+		}
+	}
+	return false;
+}
+
+/* The last n clusters are a table; its new place is made by moving up what is there. */
+static int make_room(struct compact *c, uint64_t from, uint64_t n, struct err *err)
+{
+	uint64_t to;
+
+	if (!find_window(c, n, from, &to))
+		return 0;
+	for (uint64_t i = to; i < to + n; i++) {
+		if (!is_used(c, i))
+			continue;
+		c->q->whole = (c->last + 1) * c->q->h.cluster_size;
+		if (move(c, i, c->last, 1, err))
+			return -1;
+		c->last++;
+	}
+	if (sync_all(c, err) || move(c, from, to, n, err) || sync_all(c, err))
+		return -1;
+	return 1;
+}
+
 /* 1: there is more to do. */
 static int move_last(struct compact *c, struct err *err)
 {
 	uint64_t n = 1, from, to;
-	int rc;
 
 	while (c->last > 0 && !is_used(c, c->last - 1))
 		c->last--;
@@ -131,15 +196,9 @@ static int move_last(struct compact *c, struct err *err)
 		if (c->owner[from] == NOBODY || c->owner[from] % 2 == 0)
 			return 0; /* the L1 table, or the header */
 	}
-	if (!find_hole(c, n, from, &to))
-		return 0;
-	rc = c->owner[from] % 2 ? move_table(c, from, to, err) : move_data(c, from, to, err);
-	if (rc)
-		return -1;
-	mark(c, to, n, true);
-	mark(c, from, n, false);
-	memmove(c->owner + to, c->owner + from, n * sizeof(*c->owner));
-	return 1;
+	if (find_hole(c, n, from, &to))
+		return move(c, from, to, n, err) ? -1 : 1;
+	return n > 1 ? make_room(c, from, n, err) : 0;
 }
 
 static int cut(struct compact *c, struct err *err)
@@ -147,7 +206,7 @@ static int cut(struct compact *c, struct err *err)
 	struct qed *q = c->q;
 	struct blk *file = q->b.image.blk.lower;
 
-	if (entries_flush(&q->l2, err) || entries_flush(&q->l1, err) || blk_flush(file, err) ||
+	if (sync_all(c, err) ||
 	    blk_resize(file, c->last * q->h.cluster_size, PREALLOC_OFF, err))
 		return -1;
 	q->whole = c->last * q->h.cluster_size;
@@ -156,7 +215,7 @@ static int cut(struct compact *c, struct err *err)
 
 int qed_compact(struct qed *q, uint8_t *used, uint64_t *clusters, struct err *err)
 {
-	AUTO_FREE uint64_t *owner = calloc(*clusters, sizeof(*owner));
+	AUTO_FREE uint64_t *owner = calloc(*clusters + QED_TABLE_MAX, sizeof(*owner));
 	AUTO_FREE uint8_t *buf = mem_alloc(q->h.cluster_size);
 	struct compact c = {.q = q, .used = used, .owner = owner, .buf = buf};
 	int rc;

@@ -16,7 +16,7 @@ static const struct crash_kind kinds[] = {
 	{F, "cluster_size=4k,table_size=2", NULL, 1001, BELOW_RAW, true},
 	{F, "cluster_size=4k,table_size=1", NULL, 1500, BELOW_IMAGE, true},
 	{F, "cluster_size=64k,table_size=1", NULL, 2000, BELOW_NOTHING, false},
-	{F, "cluster_size=16k,table_size=1", NULL, 1999, BELOW_RAW, false},
+	{F, "cluster_size=4k,table_size=4", NULL, 1999, BELOW_RAW, true},
 	{0},
 };
 
