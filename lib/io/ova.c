@@ -100,7 +100,7 @@ static int tell_disks(const struct tar *tar, const char *file, struct err *err)
 	size_t n = list_disks(tar, list, sizeof(list));
 
 	if (n == 0)
-		return err_hint(err, "There is no disk in it");
+		return err_hint(err, "No member of it has a disk's name");
 	return err_hint(err, "Its disk%s: %s\nName one: ova:%s#%s", n == 1 ? " is" : "s are",
 			list, file, example(tar, name));
 }
@@ -140,6 +140,14 @@ static const struct tar_member *only_one(const struct tar *tar)
 	return found;
 }
 
+static bool has_disk(const struct tar *tar)
+{
+	for (size_t i = 0; i < tar->n; i++)
+		if (is_disk(&tar->member[i]))
+			return true;
+	return false;
+}
+
 static const struct tar_member *choose(const struct tar *tar, const char *file,
 				       const char *disk, struct err *err)
 {
@@ -149,7 +157,9 @@ static const struct tar_member *choose(const struct tar *tar, const char *file,
 	if (!m && disk)
 		err_set(err, ENOENT, "There is no disk '%s' in it", disk);
 	else if (!m)
-		err_set(err, EINVAL, "Which of its disks is not said");
+		err_set(err, EINVAL,
+			has_disk(tar) ? "Which of its disks is not said"
+				      : "There is no disk in it");
 	if (!m) {
 		tell_disks(tar, file, err);
 		return NULL;
