@@ -75,7 +75,6 @@ static int check_block(struct checker *k, uint64_t i, struct err *err)
 	if (VHDX_STATE(entry) == VHDX_PARTIAL && !v->m.has_parent)
 		return report(k, i, NONE, "block", "has sectors of a parent, but there is none",
 			      place, err);
-	k->c->allocated_clusters++;
 	wrong = vhdx_place_wrong(v, place, vhdx_block_len(v, i));
 	if (wrong)
 		return report(k, i, at, "block", wrong, place, err);

@@ -171,7 +171,10 @@ int vhdx_create_check(const struct opts *opts, uint64_t *size, struct err *err)
 
 static void place(struct plan *p)
 {
-	uint64_t bat = MAX(round_up(vhdx_entries(&p->m) * 8, VHDX_MIB), VHDX_MIB);
+	uint64_t ratio = VHDX_BITMAP_SECTORS * (uint64_t)p->m.logical / p->m.block;
+	/* QEMU reckons that a disk of no bytes has so many, and opens no image without */
+	uint64_t entries = p->m.size ? vhdx_entries(&p->m) : UINT32_MAX / ratio;
+	uint64_t bat = round_up(entries * 8, VHDX_MIB);
 	uint64_t blocks = div_up(p->m.size, p->m.block);
 
 	p->h.version = VHDX_VERSION;
