@@ -1,9 +1,325 @@
 /*
- * check.
+ * check: each entry of the grain tables against the file, the two copies of the tables against
+ * each other, and all places against each other. What the peer finds is told in its words.
+ *
+ * Repair: an entry that points nowhere is taken from the other copy of its table, where that
+ * is good; two copies that differ become the same. CHECK_FIX_ENTRIES: what is bad in both is
+ * dropped.
  */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+
 #include "formats/vmdk/vmdk.h"
+#include "lib/array.h"
+#include "lib/mem.h"
+
+#define TABLE UINT64_MAX /* a place of metadata */
+
+struct place {
+	uint64_t at, len, sector; /* of the disk, or TABLE */
+};
+
+struct checker {
+	struct vmdk_extent *x;
+	struct check *c;
+	struct place *place;
+	size_t n, room;
+	bool changed;
+};
+
+static int add_place(struct checker *k, uint64_t at, uint64_t len, uint64_t sector,
+		     struct err *err)
+{
+	if (len == 0)
+		return 0;
+	if (array_room(&k->place, &k->room, k->n, sizeof(*k->place), "places", err))
+		return -1;
+	k->place[k->n++] = (struct place){at, len, sector};
+	return 0;
+}
+
+static struct check_problem problem(const struct checker *k, const char *kind, uint64_t sector)
+{
+	return (struct check_problem){
+		.kind = kind,
+		.has_guest = true,
+		.guest = k->x->start + sector * VMDK_SECTOR,
+	};
+}
+
+static uint64_t disk_sector(const struct checker *k, uint64_t sector)
+{
+	return k->x->start / VMDK_SECTOR + sector;
+}
+
+static int by_place(const void *a, const void *b)
+{
+	const struct place *p = a, *q = b;
+
+	return p->at < q->at ? -1 : p->at > q->at;
+}
+
+/* What reaches into what comes next. */
+static void check_overlaps(struct checker *k)
+{
+	uint64_t end = 0, owner = TABLE;
+
+	qsort(k->place, k->n, sizeof(*k->place), by_place);
+	for (size_t i = 0; i < k->n; i++) {
+		const struct place *p = &k->place[i];
+		uint64_t who = p->sector == TABLE ? owner : p->sector;
+		struct check_problem bad = problem(k, "overlap", who == TABLE ? 0 : who);
+
+		if (p->at < end && owner == TABLE && p->sector == TABLE) {
+			check_find(k->c, &bad,
+				   "ERROR: tables and headers overlap at offset %#" PRIx64,
+				   p->at);
+			k->c->errors++;
+		} else if (p->at < end && (owner == TABLE || p->sector == TABLE)) {
+			check_find(k->c, &bad,
+				   "ERROR: cluster for sector %" PRIu64
+				   " overlaps a table or header at offset %#" PRIx64,
+				   disk_sector(k, who), p->at);
+			k->c->errors++;
+		} else if (p->at < end) {
+			check_find(k->c, &bad,
+				   "ERROR: clusters for sectors %" PRIu64 " and %" PRIu64
+				   " overlap at offset %#" PRIx64,
+				   disk_sector(k, owner), disk_sector(k, who), p->at);
+			k->c->errors++;
+		}
+		if (p->at + p->len > end) {
+			end = p->at + p->len;
+			owner = p->sector;
+		}
+	}
+}
+
+/* ---- entries -------------------------------------------------------------------------- */
+
+static bool is_place(const struct checker *k, uint64_t entry)
+{
+	return entry > (k->x->zeroed ? 1 : 0);
+}
+
+static bool is_good(const struct checker *k, uint64_t entry)
+{
+	return !is_place(k, entry) || (entry > 1 && entry * VMDK_SECTOR < blk_size(k->x->file));
+}
+
+static int write_entry(struct checker *k, uint64_t i, uint64_t entry, struct err *err)
+{
+	struct vmdk_extent *x = k->x;
+
+	k->changed = true;
+	k->c->errors_fixed++;
+	if (vmdk_sparse_set(x, x->gd, i, entry, err))
+		return -1;
+	return x->rgd ? vmdk_sparse_set(x, x->rgd, i, entry, err) : 0;
+}
+
+/* Two copies, where there are: what is right? */
+static int check_pair(struct checker *k, uint64_t i, uint64_t *entry, uint64_t other,
+		      struct err *err)
+{
+	uint64_t sector = i * (k->x->blocks.block / VMDK_SECTOR), is = *entry, right = is;
+	struct check_problem p = problem(k, "entry", sector);
+	unsigned need = CHECK_FIX_ERRORS;
+
+	if (is_good(k, is) && is == other)
+		return 0;
+	if (!is_good(k, is) && is_good(k, other)) {
+		right = other;
+	} else if (!is_good(k, is)) {
+		right = 0;
+		need = CHECK_FIX_ENTRIES;
+	}
+	p.fixed = k->c->fix & need;
+	if (!is_good(k, is))
+		check_find(k->c, &p, "%s: cluster offset for sector %" PRIu64 " points %s",
+			   p.fixed ? "Repairing" : "ERROR", disk_sector(k, sector),
+			   is > 1 ? "after EOF" : "into the header");
+	else
+		check_find(k->c, &p,
+			   "%s: cluster offset for sector %" PRIu64 " is %#" PRIx64
+			   ", but %#" PRIx64 " in the redundant table",
+			   p.fixed ? "Repairing" : "ERROR", disk_sector(k, sector),
+			   is * VMDK_SECTOR, other * VMDK_SECTOR);
+	*entry = is_good(k, is) || p.fixed ? right : 0;
+	if (p.fixed)
+		return write_entry(k, i, right, err);
+	k->c->errors++;
+	return 0;
+}
+
+/* A compressed grain has a marker that says what it is. */
+static int check_place(struct checker *k, uint64_t i, uint64_t entry, struct err *err)
+{
+	struct vmdk_extent *x = k->x;
+	uint64_t at = entry * VMDK_SECTOR, len = x->blocks.block;
+	uint64_t sector = i * (x->blocks.block / VMDK_SECTOR);
+	struct check_problem p = problem(k, "grain", sector);
+	struct block b;
+	struct err why;
+
+	if (!is_place(k, entry))
+		return 0;
+	if (x->packed) {
+		if (vmdk_packed_place(x, i, at, &b, &why)) {
+			if (why.num != EIO)
+				return -1;
+			check_find(k->c, &p, "ERROR: %s", why.text);
+			k->c->errors++;
+			return 0;
+		}
+		len = b.host + b.packed - at;
+	} else {
+		/* the last one of a file may be short */
+		len = MIN(len, blk_size(x->file) - at);
+	}
+	return add_place(k, at, len, sector, err);
+}
+
+/* Table i of a directory: *at is 0 where nothing can be read there. */
+static int check_table(struct checker *k, uint64_t dir, uint64_t i, uint64_t *at,
+		       struct err *err)
+{
+	struct vmdk_extent *x = k->x;
+	uint64_t per = x->gtes * (x->blocks.block / VMDK_SECTOR);
+	struct check_problem p = problem(k, "table", i * per);
+	struct err why;
+
+	if (vmdk_sparse_table(x, dir, i, at, &why)) {
+		*at = 0;
+	} else if (*at <= 1) {
+		*at = 0;
+		return 0;
+	} else if (*at + 4 * (uint64_t)x->gtes <= blk_size(x->file)) {
+		return add_place(k, *at, 4 * (uint64_t)x->gtes, TABLE, err);
+	} else {
+		err_set(&why, EIO,
+			"Grain table %" PRIu64 " at %#" PRIx64 " is cut off by the end of the "
+			"file",
+			i, *at);
+		*at = 0;
+	}
+	check_find(k->c, &p, "ERROR: %s", why.text);
+	k->c->errors++;
+	return 0;
+}
+
+static int check_entries(struct checker *k, uint64_t table, bool first, bool second,
+			 struct err *err)
+{
+	struct vmdk_extent *x = k->x;
+	uint64_t n = div_up(x->size, x->blocks.block), i = table * x->gtes;
+	uint64_t end = MIN(n, i + x->gtes), entry, other;
+
+	for (; i < end; i++) {
+		if (vmdk_sparse_get(x, first ? x->gd : x->rgd, i, &entry, err))
+			return -1;
+		other = entry;
+		if (first && second && vmdk_sparse_get(x, x->rgd, i, &other, err))
+			return -1;
+		if (check_pair(k, i, &entry, other, err) || check_place(k, i, entry, err))
+			return -1;
+	}
+	return 0;
+}
+
+static int check_sparse(struct checker *k, struct err *err)
+{
+	struct vmdk_extent *x = k->x;
+	uint64_t at, other;
+
+	if (add_place(k, 0, VMDK_SECTOR, TABLE, err) ||
+	    add_place(k, x->h.desc_at * VMDK_SECTOR, x->h.desc_sectors * VMDK_SECTOR, TABLE,
+		      err) ||
+	    add_place(k, x->gd, 4 * x->gds, TABLE, err) ||
+	    (x->rgd && add_place(k, x->rgd, 4 * x->gds, TABLE, err)))
+		return -1;
+	for (uint64_t i = 0; i < x->gds; i++) {
+		other = 0;
+		if (check_table(k, x->gd, i, &at, err) ||
+		    (x->rgd && check_table(k, x->rgd, i, &other, err)))
+			return -1;
+		if ((at || other) && check_entries(k, i, at, other, err))
+			return -1;
+	}
+	check_overlaps(k);
+	if (!k->changed)
+		return 0;
+	return entries_flush(&x->tables, err) ? -1 : blk_flush(x->file, err);
+}
+
+/* Kinds that are only read: what get() says. */
+static int check_other(struct checker *k, struct err *err)
+{
+	struct vmdk_extent *x = k->x;
+	uint64_t n = div_up(x->size, x->blocks.block);
+	uint64_t step = x->blocks.block / VMDK_SECTOR;
+	struct err why;
+	struct block b;
+
+	for (uint64_t i = 0; i < n; i++) {
+		struct check_problem p = problem(k, "entry", i * step);
+
+		if (x->blocks.driver->get(&x->blocks, i, &b, &why)) {
+			if (why.num != EIO) {
+				*err = why;
+				return -1;
+			}
+			check_find(k->c, &p, "ERROR: %s", why.text);
+			k->c->errors++;
+		} else if (b.kind == BLOCK_DATA &&
+			   add_place(k, b.host, x->blocks.block, i * step, err)) {
+			return -1;
+		}
+	}
+	check_overlaps(k);
+	return 0;
+}
+
+static int check_flat(struct checker *k)
+{
+	const struct vmdk_extent *x = k->x;
+	uint64_t size = round_up(blk_size(x->file), VMDK_SECTOR);
+	struct check_problem p = problem(k, "extent", 0);
+
+	if (x->host <= size && x->size <= size - x->host)
+		return 0;
+	check_find(k->c, &p,
+		   "ERROR: extent file %s has %" PRIu64 " bytes, but the image has %" PRIu64
+		   " of it",
+		   x->file->name, blk_size(x->file), x->host + x->size);
+	k->c->errors++;
+	return 0;
+}
 
 int vmdk_check(struct image *image, struct check *c, struct err *err)
 {
-	return 0;
+	struct vmdk *v = (struct vmdk *)image;
+	int rc = 0;
+
+	for (size_t i = 0; rc == 0 && i < v->n; i++) {
+		struct checker k = {.x = &v->extent[i], .c = c};
+
+		switch (k.x->kind) {
+		case VMDK_FLAT:
+			rc = check_flat(&k);
+			break;
+		case VMDK_SPARSE:
+			rc = check_sparse(&k, err);
+			break;
+		case VMDK_COWD:
+		case VMDK_SESPARSE:
+			rc = check_other(&k, err);
+			break;
+		default:
+			break;
+		}
+		free(k.place);
+	}
+	return rc;
 }

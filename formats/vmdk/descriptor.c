@@ -59,14 +59,15 @@ static const char *find(const char *text, const char *key)
 	return NULL;
 }
 
-ssize_t vmdk_desc_cid_at(const char *text)
+bool vmdk_desc_cid(const char *text, size_t *at, size_t *digits)
 {
 	const char *p = find(text, "CID=");
 
-	for (int i = 0; p && i < 8; i++)
-		if (!isxdigit((unsigned char)p[i]))
-			return -1;
-	return p ? p - text : -1;
+	if (!p)
+		return false;
+	*at = (size_t)(p - text);
+	*digits = strspn(p, "0123456789abcdefABCDEF");
+	return true;
 }
 
 static uint32_t cid(const char *text, const char *key, uint32_t none)

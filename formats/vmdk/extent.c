@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "formats/vmdk/vmdk.h"
-#include "lib/bytes.h"
 #include "lib/mem.h"
 
 struct vmdk_extent *vmdk_find(struct vmdk *v, uint64_t off)
@@ -27,20 +26,6 @@ struct vmdk_extent *vmdk_find(struct vmdk *v, uint64_t off)
 static bool is(const struct vmdk_line *l, const char *type)
 {
 	return strcmp(l->type, type) == 0;
-}
-
-/* A file alone: its magic tells. */
-static int open_alone(struct vmdk_extent *x, struct err *err)
-{
-	uint8_t magic[8];
-
-	if (blk_pread(x->file, magic, sizeof(magic), 0, err))
-		return -1;
-	if (get_le32(magic) == COWD_MAGIC)
-		return vmdk_cowd_open(x, err);
-	if (get_le64(magic) == SESPARSE_MAGIC)
-		return vmdk_sesparse_open(x, err);
-	return vmdk_sparse_open(x, err);
 }
 
 static int open_line(struct vmdk_extent *x, struct err *err)
@@ -70,7 +55,7 @@ static int open_line(struct vmdk_extent *x, struct err *err)
 
 int vmdk_extent_open(struct vmdk_extent *x, struct err *err)
 {
-	if (x->line ? open_line(x, err) : open_alone(x, err))
+	if (x->line ? open_line(x, err) : vmdk_sparse_open(x, err))
 		return -1;
 	if (!(x->v->flags & IMAGE_WRITE) || x->kind < VMDK_COWD || x->kind > VMDK_SESPARSE)
 		return 0;

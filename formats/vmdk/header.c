@@ -74,17 +74,13 @@ int vmdk_header_check(const struct vmdk_header *h, uint64_t file_size, struct er
 
 	if (check_version(h, err))
 		return -1;
+	if (grain == 0 || h->gtes == 0)
+		return err_set(err, EINVAL, "L1 entry size is invalid");
+	if (h->gtes > VMDK_GTES)
+		return err_set(err, EINVAL, "L2 table size too big");
 	if (grain < VMDK_GRAIN_MIN / VMDK_SECTOR || grain > VMDK_GRAIN_MAX / VMDK_SECTOR ||
 	    (grain & (grain - 1)) != 0)
-		return err_set(err, EINVAL,
-			       "Invalid granularity, image may be corrupt: grains of %" PRIu64
-			       " sectors",
-			       grain);
-	if (h->gtes == 0 || h->gtes > VMDK_GTES)
-		return err_set(err, EINVAL,
-			       "L2 table size too big: grain tables of %" PRIu32
-			       " entries, not %d",
-			       h->gtes, VMDK_GTES);
+		return err_set(err, EINVAL, "Invalid granularity, image may be corrupt");
 	if (h->capacity > INT64_MAX / VMDK_SECTOR || vmdk_gds(h) > GDS_MAX)
 		return err_set(err, EFBIG, "L1 size too big: a disk of %" PRIu64 " sectors",
 			       h->capacity);

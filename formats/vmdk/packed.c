@@ -17,7 +17,17 @@
 #include "lib/pack.h"
 
 #define STORED_MAX 65535 /* bytes of one stored block of deflate */
-#define LEVEL	   6
+
+/*
+ * The peer's is zlib's default; ours are the fastest that make no more of it. Measured on 700
+ * MiB of /usr in grains of 64 KiB, bytes and time against that (libdeflate 1.14): text with 5
+ * 0.999 and 0.37, with 4 1.011; machine code with 2 0.992 and 0.18, with 1 1.060.
+ */
+#ifdef HAVE_LIBDEFLATE
+enum { LEVEL_TEXT = 5, LEVEL_BINARY = 2 };
+#else
+enum { LEVEL_TEXT = 6, LEVEL_BINARY = 6 };
+#endif
 
 /* Some writers' grains are larger than without compression, by little. */
 static uint64_t length_max(const struct vmdk_extent *x)
@@ -163,7 +173,8 @@ int vmdk_pack(struct blk *blk, const void *in, size_t n, void *out, size_t *outn
 
 	if (!guess_hopeless(in, n)) {
 		len = n;
-		if (pack_deflate(CODEC_DEFLATE, LEVEL, in, n, out, &len, err))
+		if (pack_deflate(CODEC_DEFLATE, guess_binary(in, n) ? LEVEL_BINARY : LEVEL_TEXT,
+				 in, n, out, &len, err))
 			return -1;
 	}
 	/* *outn has room for it: pack_room */

@@ -42,8 +42,8 @@ int vmdk_sparse_table(struct vmdk_extent *x, uint64_t dir, uint64_t i, uint64_t 
 }
 
 /* The entry of grain i in the tables of one directory. */
-static int get_entry(struct vmdk_extent *x, uint64_t dir, uint64_t i, uint64_t *entry,
-		     struct err *err)
+int vmdk_sparse_get(struct vmdk_extent *x, uint64_t dir, uint64_t i, uint64_t *entry,
+		    struct err *err)
 {
 	uint64_t table, at;
 
@@ -67,7 +67,7 @@ static int sparse_get(struct blocks *b, uint64_t i, struct block *out, struct er
 	uint64_t entry;
 
 	*out = (struct block){.kind = BLOCK_ABSENT};
-	if (get_entry(x, x->gd, i, &entry, err))
+	if (vmdk_sparse_get(x, x->gd, i, &entry, err))
 		return -1;
 	if (entry == ENTRY_NONE)
 		return 0;
@@ -114,8 +114,8 @@ static int new_table(struct vmdk_extent *x, uint64_t dir, uint64_t i, uint64_t *
 	return entries_set(&x->tables, dir + 4 * i, at / VMDK_SECTOR, err);
 }
 
-static int set_entry(struct vmdk_extent *x, uint64_t dir, uint64_t i, uint64_t entry,
-		     struct err *err)
+int vmdk_sparse_set(struct vmdk_extent *x, uint64_t dir, uint64_t i, uint64_t entry,
+		    struct err *err)
 {
 	uint64_t table;
 
@@ -133,9 +133,9 @@ static int sparse_set(struct blocks *b, uint64_t i, const struct block *to, stru
 
 	if (to->kind != BLOCK_ZERO && to->host + b->block > PLACE_MAX)
 		return err_set(err, EFBIG, "An extent's file cannot be larger than 2 TiB");
-	if (set_entry(x, x->gd, i, entry, err))
+	if (vmdk_sparse_set(x, x->gd, i, entry, err))
 		return -1;
-	return x->rgd ? set_entry(x, x->rgd, i, entry, err) : 0;
+	return x->rgd ? vmdk_sparse_set(x, x->rgd, i, entry, err) : 0;
 }
 
 static int sparse_took(struct blocks *b, uint64_t host, struct err *err)

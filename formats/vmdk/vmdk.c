@@ -180,20 +180,26 @@ static int vmdk_zero(struct blk *blk, uint64_t off, uint64_t len, unsigned flags
 /* The content identifier says that children are no longer valid. */
 static int new_cid(struct vmdk *v, struct err *err)
 {
-	ssize_t at = vmdk_desc_cid_at(v->desc.text);
+	AUTO_FREE char *text = NULL;
+	size_t at, digits, n;
 	uint8_t r[UUID_LEN];
-	char text[9];
 
-	if (at < 0)
+	if (!vmdk_desc_cid(v->desc.text, &at, &digits))
 		return 0;
 	do {
 		if (uuid_random(r, err))
 			return -1;
 		v->desc.cid = get_le32(r);
 	} while (v->desc.cid >= VMDK_NO_CID - 1);
-	snprintf(text, sizeof(text), "%08" PRIx32, v->desc.cid);
-	memcpy(v->desc.text + at, text, 8);
-	return blk_pwrite(v->image.blk.lower, text, 8, v->desc_at + (uint64_t)at, 0, err);
+	/* what follows moves where there were not 8 digits */
+	if (asprintf(&text, "%08" PRIx32 "%s", v->desc.cid, v->desc.text + at + digits) < 0) {
+		text = NULL;
+		return err_nomem(err, strlen(v->desc.text), "a descriptor");
+	}
+	n = digits == 8 ? 8 : strlen(text);
+	if (at + n > v->desc.room)
+		return err_set(err, ENOSPC, "The descriptor has no room for a new CID");
+	return blk_pwrite(v->image.blk.lower, text, n, v->desc_at + at, 0, err);
 }
 
 static int vmdk_touch(struct blk *blk, uint64_t off, uint64_t len, struct err *err)
@@ -421,7 +427,10 @@ static int read_desc(struct vmdk *v, uint64_t at, uint64_t len, struct err *err)
 		return -1;
 	}
 	v->desc_at = at;
-	return vmdk_desc_parse(&v->desc, text, err);
+	if (vmdk_desc_parse(&v->desc, text, err))
+		return -1;
+	v->desc.room = at ? len : VMDK_DESC_MAX;
+	return 0;
 }
 
 static int add_files(struct vmdk *v, struct err *err)
@@ -439,27 +448,30 @@ static int add_files(struct vmdk *v, struct err *err)
 	return 0;
 }
 
-/* The file is an extent, perhaps with the descriptor in it. */
+static int no_desc(struct err *err)
+{
+	return err_set(err, EINVAL,
+		       "The file is an extent of a VMDK image and has no descriptor: open the "
+		       "file that names it");
+}
+
+/* The file is an extent, with the descriptor in it. */
 static int read_sparse(struct vmdk *v, const uint8_t *head, struct err *err)
 {
 	struct vmdk_header h;
 
-	v->desc.parent_cid = VMDK_NO_CID;
+	layout_decode(vmdk_fields, head, &h);
+	if (get_le32(head) != VMDK_MAGIC || h.desc_at == 0 || h.desc_sectors == 0)
+		return no_desc(err);
+	if (h.desc_at > INT64_MAX / VMDK_SECTOR || h.desc_sectors > VMDK_DESC_MAX / VMDK_SECTOR)
+		return err_set(err, EFBIG,
+			       "A descriptor of %" PRIu64 " sectors at sector %" PRIu64
+			       " is too large",
+			       h.desc_sectors, h.desc_at);
+	if (read_desc(v, h.desc_at * VMDK_SECTOR, h.desc_sectors * VMDK_SECTOR, err))
+		return v->desc.text && !v->desc.text[0] ? no_desc(err) : -1;
 	v->alone = true;
 	v->n = 1;
-	if (get_le32(head) != VMDK_MAGIC)
-		return 0;
-	layout_decode(vmdk_fields, head, &h);
-	if (h.desc_at > 0 && h.desc_sectors > 0) {
-		if (h.desc_at > INT64_MAX / VMDK_SECTOR ||
-		    h.desc_sectors > VMDK_DESC_MAX / VMDK_SECTOR)
-			return err_set(err, EFBIG,
-				       "A descriptor of %" PRIu64 " sectors at sector %" PRIu64
-				       " is too large",
-				       h.desc_sectors, h.desc_at);
-		if (read_desc(v, h.desc_at * VMDK_SECTOR, h.desc_sectors * VMDK_SECTOR, err))
-			return -1;
-	}
 	/* nothing but a descriptor */
 	if (h.capacity == 0 && v->desc.n > 0) {
 		v->alone = false;

@@ -93,8 +93,8 @@ int vmdk_desc_parse(struct vmdk_desc *d, char *text, struct err *err);
 void vmdk_desc_free(struct vmdk_desc *d);
 /* Does a text begin as a descriptor does? */
 bool vmdk_desc_probe(const uint8_t *text, size_t n);
-/* Where the 8 digits of CID= stand in the text; -1: nowhere. */
-ssize_t vmdk_desc_cid_at(const char *text);
+/* Where the digits of CID= stand in the text. */
+bool vmdk_desc_cid(const char *text, size_t *at, size_t *digits);
 
 /* ---- extents ------------------------------------------------------------------------- */
 
@@ -183,6 +183,12 @@ int vmdk_sesparse_open(struct vmdk_extent *x, struct err *err);
  * 0, and 1 where that means zeros, are no places. */
 int vmdk_sparse_table(struct vmdk_extent *x, uint64_t dir, uint64_t i, uint64_t *at,
 		      struct err *err);
+
+/* The entry of grain i in the tables of one directory. */
+int vmdk_sparse_get(struct vmdk_extent *x, uint64_t dir, uint64_t i, uint64_t *entry,
+		    struct err *err);
+int vmdk_sparse_set(struct vmdk_extent *x, uint64_t dir, uint64_t i, uint64_t entry,
+		    struct err *err);
 
 struct vmdk_extent *vmdk_find(struct vmdk *v, uint64_t off);
 

@@ -11,9 +11,9 @@ nothing() { # NAME...: nothing was left of it
 # ---- the format that the name tells --------------------------------------------------------
 ok platter convert -f raw data image.qcow2
 is "$err" 'platter: writing qcow2, from the name'\''s extension (-O to choose)' 'it is said'
-exits 1 platter convert data target.vmdk
-like "$err" 'cannot write .vmdk files' 'a name that promises another format is not made raw'
-ok -n 'and nothing is there' test ! -e target.vmdk
+exits 1 platter convert data target.wim
+like "$err" 'cannot write .wim files' 'a name that promises another format is not made raw'
+ok -n 'and nothing is there' test ! -e target.wim
 is "$(head -c 4 image.qcow2 | od -An -tx1)" ' 51 46 49 fb' 'and done'
 is "$out" '' 'nothing on stdout'
 ok platter convert -q image.qcow2 back.raw
