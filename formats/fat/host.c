@@ -64,7 +64,9 @@ static int open_host(struct fat_host *h, struct err *err)
 		errno = ESTALE;
 	if (fd < 0)
 		return err_sys(err, "Could not open '%s'", h->blk.name);
-	if (fstat(fd, &st) || st.st_dev != h->dev || st.st_ino != h->ino) {
+	/* what is new may have the number of what is gone */
+	if (fstat(fd, &st) || st.st_dev != h->dev || st.st_ino != h->ino ||
+	    !S_ISREG(st.st_mode)) {
 		close(fd);
 		return err_set(err, ESTALE,
 			       "'%s' was replaced by another file while it was read",

@@ -104,17 +104,22 @@ static bool grow(struct fat_shape *s, uint64_t need)
 static int too_large(const struct fat_shape *s, const struct fat_tree *t, uint64_t need,
 		     struct err *err)
 {
-	err_set(err, EFBIG,
-		"'%s' needs %" PRIu64 " clusters of %u bytes: %s has %" PRIu32 " at most",
-		t->node[0].name, need, s->per_cluster * FAT_SECTOR,
-		s->start == 0	? "such a floppy disk"
+	const char *name = t->node[0].name;
+	unsigned bytes = s->per_cluster * FAT_SECTOR;
+
+	if (s->type == 32)
+		return err_set(err, EFBIG,
+			       "'%s' needs %" PRIu64
+			       " clusters of %u bytes: a FAT disk with sectors of 512 bytes "
+			       "ends at 2 TiB",
+			       name, need, bytes);
+	err_set(err, EFBIG, "'%s' needs %" PRIu64 " clusters of %u bytes: %s has %u at most",
+		name, need, bytes,
+		!s->start	? "such a floppy disk"
 		: s->type == 12 ? "FAT12"
-		: s->type == 16 ? "FAT16"
-				: "FAT32",
-		s->start == 0 ? s->clusters : limits(s->type).most);
-	if (s->type != 32)
-		err_hint(err, "With 'fat:32:' the disk is as large as the folder needs");
-	return -1;
+				: "FAT16",
+		s->start ? limits(s->type).most : s->clusters);
+	return err_hint(err, "With 'fat:32:' the disk is as large as the folder needs");
 }
 
 static int floppy(struct fat_shape *s, const struct fat_tree *t, unsigned type, struct err *err)
