@@ -239,7 +239,7 @@ static int check_end(struct checker *k, struct err *err)
 
 	k->c->image_end = k->end;
 	/* a device has the size that it has */
-	if (k->file <= k->end || !(k->p->b.image.blk.lower->caps & BLK_CAN_GROW))
+	if (k->file <= k->end || strcmp(k->p->b.image.blk.lower->ops->name, "host_device") == 0)
 		return 0;
 	n = div_up(k->file - k->end, prl_cluster(k->p));
 	check_find(k->c, &prob, "%s space leaked at the end of the image %" PRIu64, verb(fix),

@@ -92,6 +92,9 @@ static int add_bitmap(struct prl *p, struct prl_extension *x, uint64_t flags,
 
 	if (!wrong && x->n == PRL_BITMAPS_MAX)
 		wrong = "is one too many";
+	for (size_t i = 0; !wrong && i < x->n; i++)
+		if (memcmp(x->bitmap[i].id, data + 8, UUID_LEN) == 0)
+			wrong = "has the name of another";
 	if (!wrong)
 		wrong = clusters_wrong(p, data + PRL_BITMAP_HEAD, clusters);
 	if (wrong) {

@@ -55,7 +55,7 @@ static int prl_get(struct blocks *b, uint64_t i, struct block *out, struct err *
 	const char *wrong;
 	uint32_t entry;
 
-	*out = (struct block){.kind = b->below ? BLOCK_ABSENT : BLOCK_ZERO};
+	*out = (struct block){.kind = BLOCK_ABSENT};
 	if (i >= p->h.entries)
 		return 0; /* a disk that is larger than its BAT */
 	if (prl_get_entry(p, (uint32_t)i, &entry, err))

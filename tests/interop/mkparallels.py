@@ -85,7 +85,8 @@ def extend(path, *args):
     features = features.ljust(cluster - 24, b"\0")
     digest = hashlib.md5(features).digest() if o["sum"] == "good" else bytes(16)
     img += struct.pack("<Q", 0xAB234CEF23DCEA87) + digest + features
-    img += number(o["bits"]).to_bytes(8, "little") + bytes(cluster - 8)
+    if "table" not in o:
+        img += number(o["bits"]).to_bytes(8, "little") + bytes(cluster - 8)
     struct.pack_into("<Q", img, 56, ext // SECTOR)
     struct.pack_into("<I", img, 44, number(o["in_use"]))
     with open(path, "wb") as out:
@@ -95,7 +96,7 @@ def extend(path, *args):
 def disk(folder, *args):
     """storage=START:END:FILE[,FILE...] (sectors; uppermost first; a name with .raw is plain),
     shots=N: how many images each storage has; top=GUID."""
-    storages = [a[8:].split(":") for a in args if a.startswith("storage=")]
+    storages = [a[8:].split(":", 2) for a in args if a.startswith("storage=")]
     o = dict(a.split("=", 1) for a in args if not a.startswith("storage="))
     depth = len(storages[0][2].split(","))
     guid = [o.get("top", TOP)] + ["{%08d-0000-0000-0000-000000000000}" % (i + 1)
