@@ -21,7 +21,7 @@ static int read_cluster(struct prl *p, const struct prl_bitmap *b, uint32_t i, u
 		return 0;
 	if (b->cluster[i] == 1)
 		memset(buf, 0xff, n);
-	else if (blk_pread(p->b.image.blk.lower, buf, n, b->cluster[i] * PRL_SECTOR, err))
+	else if (blk_pread(p->b.blocks.file, buf, n, b->cluster[i] * PRL_SECTOR, err))
 		return -1;
 	return dirty_put(to, at, buf, n, err);
 }
@@ -88,7 +88,7 @@ static int store_cluster(struct prl *p, struct prl_bitmap *b, uint32_t i, uint8_
 			return -1;
 		b->cluster[i] = host / PRL_SECTOR;
 	}
-	return blk_pwrite(p->b.image.blk.lower, buf, (size_t)prl_cluster(p), host, 0, err);
+	return blk_pwrite(p->b.blocks.file, buf, (size_t)prl_cluster(p), host, 0, err);
 }
 
 /* The cluster of features: the bitmaps, and what is kept without being understood. */
@@ -119,7 +119,7 @@ static int write_features(struct prl *p, uint8_t *buf, struct err *err)
 		memcpy(buf + at, x->kept, x->nkept);
 	if (prl_md5(buf + PRL_EXT_HEAD, n - PRL_EXT_HEAD, buf + 8, err))
 		return -1;
-	return blk_pwrite(p->b.image.blk.lower, buf, n, x->off, 0, err);
+	return blk_pwrite(p->b.blocks.file, buf, n, x->off, 0, err);
 }
 
 int prl_extension_finish(struct prl *p, struct err *err)

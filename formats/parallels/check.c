@@ -90,7 +90,7 @@ static int fix_entry(struct checker *k, uint32_t i, uint64_t host, bool partly, 
 
 	if (!partly)
 		return prl_set_entry(k->p, i, 0, err);
-	if (blk_zero(k->p->b.image.blk.lower, k->file, end - k->file, 0, err))
+	if (blk_zero(k->p->b.blocks.file, k->file, end - k->file, 0, err))
 		return -1;
 	k->file = MAX(k->file, end);
 	return 0;
@@ -150,7 +150,7 @@ static int copy_cluster(struct checker *k, uint64_t from, uint64_t to, struct er
 {
 	const uint64_t piece = 1 << 20;
 	uint64_t n = MIN(prl_cluster(k->p), k->file - from); /* no more is there */
-	struct blk *file = k->p->b.image.blk.lower;
+	struct blk *file = k->p->b.blocks.file;
 	AUTO_FREE uint8_t *buf = mem_alloc(piece);
 
 	if (!buf)
@@ -239,7 +239,7 @@ static int check_end(struct checker *k, struct err *err)
 
 	k->c->image_end = k->end;
 	/* a device has the size that it has */
-	if (k->file <= k->end || strcmp(k->p->b.image.blk.lower->ops->name, "host_device") == 0)
+	if (k->file <= k->end || strcmp(k->p->b.blocks.file->ops->name, "host_device") == 0)
 		return 0;
 	n = div_up(k->file - k->end, prl_cluster(k->p));
 	check_find(k->c, &prob, "%s space leaked at the end of the image %" PRIu64, verb(fix),
@@ -247,7 +247,7 @@ static int check_end(struct checker *k, struct err *err)
 	*(fix ? &k->c->leaks_fixed : &k->c->leaks) += n;
 	if (!fix)
 		return 0;
-	return blk_resize(k->p->b.image.blk.lower, k->end, PREALLOC_OFF, err);
+	return blk_resize(k->p->b.blocks.file, k->end, PREALLOC_OFF, err);
 }
 
 int prl_check(struct image *image, struct check *c, struct err *err)
@@ -255,7 +255,7 @@ int prl_check(struct image *image, struct check *c, struct err *err)
 	struct prl *p = (struct prl *)image;
 	struct checker k = {.p = p, .c = c, .fix = c->fix & CHECK_FIX_ERRORS};
 
-	k.file = round_up(blk_size(p->b.image.blk.lower), PRL_SECTOR);
+	k.file = round_up(blk_size(p->b.blocks.file), PRL_SECTOR);
 	if (check_closed(&k, err) || check_data_off(&k, err) || check_extension(&k, err) ||
 	    check_bat(&k, err) || check_twice(&k, err) || check_end(&k, err))
 		return -1;
@@ -263,10 +263,10 @@ int prl_check(struct image *image, struct check *c, struct err *err)
 		return 0;
 	if (p->h.in_use == PRL_IN_USE && k.fix) {
 		/* the rest is repaired before it says so */
-		if (blk_flush(p->b.image.blk.lower, err) ||
+		if (blk_flush(p->b.blocks.file, err) ||
 		    prl_write_field(p, PRL_IN_USE_AT, 4, 0, err))
 			return -1;
 		p->h.in_use = 0;
 	}
-	return blk_flush(p->b.image.blk.lower, err);
+	return blk_flush(p->b.blocks.file, err);
 }

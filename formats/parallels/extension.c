@@ -67,7 +67,7 @@ static const char *bitmap_wrong(const struct prl *p, uint64_t sectors, uint32_t 
 
 static const char *clusters_wrong(const struct prl *p, const uint8_t *table, uint32_t clusters)
 {
-	uint64_t size = blk_size(p->b.image.blk.lower), cluster = prl_cluster(p);
+	uint64_t size = blk_size(p->b.blocks.file), cluster = prl_cluster(p);
 
 	for (uint32_t i = 0; i < clusters; i++) {
 		uint64_t at = get_le64(table + 8 * (size_t)i);
@@ -173,7 +173,7 @@ static int read_features(struct prl *p, struct prl_extension *x, const uint8_t *
 /* Is it where it may be? */
 static bool place_good(struct prl *p, struct prl_extension *x)
 {
-	uint64_t size = blk_size(p->b.image.blk.lower), cluster = prl_cluster(p);
+	uint64_t size = blk_size(p->b.blocks.file), cluster = prl_cluster(p);
 
 	if (p->h.ext_off > INT64_MAX / PRL_SECTOR || x->off < p->data_start || cluster > size ||
 	    x->off > size - cluster) {
@@ -198,7 +198,7 @@ static int read_extension(struct prl *p, struct prl_extension *x, struct err *er
 	buf = malloc(n);
 	if (!buf)
 		return err_nomem(err, n, "the format extension");
-	if (blk_pread(p->b.image.blk.lower, buf, n, x->off, err) ||
+	if (blk_pread(p->b.blocks.file, buf, n, x->off, err) ||
 	    prl_md5(buf + PRL_EXT_HEAD, n - PRL_EXT_HEAD, digest, err))
 		return -1;
 	if (get_le64(buf) != PRL_EXT_MAGIC)

@@ -37,7 +37,7 @@ int prl_set_entry(struct prl *p, uint32_t i, uint32_t entry, struct err *err)
 
 const char *prl_place_wrong(const struct prl *p, uint32_t i, uint64_t host)
 {
-	uint64_t file = round_up(blk_size(p->b.image.blk.lower), PRL_SECTOR);
+	uint64_t file = round_up(blk_size(p->b.blocks.file), PRL_SECTOR);
 	uint64_t guest = i * prl_cluster(p), need = prl_cluster(p);
 
 	if (guest < p->b.blocks.size)
@@ -109,7 +109,7 @@ int prl_write_field(struct prl *p, unsigned at, unsigned width, uint64_t value, 
 	uint8_t buf[8];
 
 	put_le64(buf, value);
-	return blk_pwrite(p->b.image.blk.lower, buf, width, at, 0, err);
+	return blk_pwrite(p->b.blocks.file, buf, width, at, 0, err);
 }
 
 static int prl_start(struct blocks *b, struct err *err)

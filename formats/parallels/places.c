@@ -108,9 +108,8 @@ int prl_find_room(struct prl *p, struct err *err)
 	}
 	free(list);
 	if (p->ext && p->ext->foreign)
-		end = MAX(end,
-			  round_up(blk_size(p->b.image.blk.lower) - p->data_start, cluster) +
-				  p->data_start);
+		end = MAX(end, round_up(blk_size(p->b.blocks.file) - p->data_start, cluster) +
+				       p->data_start);
 	p->b.blocks.end = end;
 	return rc;
 }

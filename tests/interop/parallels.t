@@ -163,8 +163,8 @@ for a in 'leaks bat=3,2,1,9 size=4096' 'all bat=3,2,1,9 size=4096' 'leaks bat=1,
 	(cd o1 && qimg check -f parallels -r "$how" bad) >got 2>&1 && a1=0 || a1=$?
 	(cd o2 && peer check -f parallels -r "$how" bad) >want 2>&1 && a2=0 || a2=$?
 	is "$a1 $(<got)" "$a2 $(<want)" "check -r $how: $a"
-	[ $how != all ] || ok -n 'sound after that' qimg check -q -f parallels o1/bad
-	[ $how != all ] || ok -n 'for the peer, too' peer check -q -f parallels o1/bad
+	[ "$how" != all ] || ok -n 'sound after that' qimg check -q -f parallels o1/bad
+	[ "$how" != all ] || ok -n 'for the peer, too' peer check -q -f parallels o1/bad
 done
 mk image ours/bad bat=1,2,0,3 in_use=0x746F6E59
 same_output -n 'not closed: not written' convert -n -f raw -O parallels one bad
@@ -289,10 +289,10 @@ ok -n 'its snapshots' platter snapshot -l d.hdd
 like "$out" '1 +.00000001-0000-0000-0000-000000000000.' 'the first'
 like "$out" '2 +.00000002-0000-0000-0000-000000000000.' 'the second'
 unlike "$out" 5fbaabe3 'not the present state'
-mk disk s.hdd top={00000009-0000-0000-0000-000000000000} storage=0:12:m.hds,b.hds storage=12:20:q.hds,p.raw
+mk disk s.hdd "top={00000009-0000-0000-0000-000000000000}" storage=0:12:m.hds,b.hds storage=12:20:q.hds,p.raw
 cp d.hdd/*.hds d.hdd/*.raw s.hdd
 read_disk s.hdd want
-for l in 1 {00000001-0000-0000-0000-000000000000} snapshot.id=1; do
+for l in 1 "{00000001-0000-0000-0000-000000000000}" snapshot.id=1; do
 	ok -n "snapshot $l" platter convert -l $l -O raw d.hdd back
 	ok -n 'is what it was' cmp back want
 done
@@ -320,7 +320,7 @@ refused() { # WANT ARG...
 	like "$err" "$want" "says: $want"
 }
 refused 'with padding' storage=0:12:b.hds padding=1
-refused 'is encrypted' storage=0:12:b.hds engine={00000000-0000-0000-0000-000000000001}
+refused 'is encrypted' storage=0:12:b.hds "engine={00000000-0000-0000-0000-000000000001}"
 refused 'only what lies in its folder' storage=0:12:/etc/passwd
 refused 'only what lies in its folder' storage=0:12:../s.hdd/b.hds
 refused 'only what lies in its folder' storage=0:12:x/../../b.hds
@@ -332,8 +332,8 @@ refused 'storages end at sector 12, the disk at 20' storage=0:12:b.hds size=20
 refused 'bytes of a storage' storage=0:20:b.hds
 refused 'bytes of a storage' storage=0:9:p.raw
 refused 'yet a difference' storage=0:8:p.raw,b.hds
-refused 'have a loop' storage=0:12:t.hds,b.hds root={5fbaabe3-6958-40ff-92a7-860e329aab41}
-refused 'has 2 images, and 3 are needed' storage=0:12:t.hds,b.hds root={00000003-0000-0000-0000-000000000000}
+refused 'have a loop' storage=0:12:t.hds,b.hds "root={5fbaabe3-6958-40ff-92a7-860e329aab41}"
+refused 'has 2 images, and 3 are needed' storage=0:12:t.hds,b.hds "root={00000003-0000-0000-0000-000000000000}"
 mkfifo s.hdd/fifo
 refused 'regular file' storage=0:12:fifo
 sed -i 's/Version="1.0"/Version="2.0"/' s.hdd/DiskDescriptor.xml

@@ -1,0 +1,44 @@
+/* Crash safety of parallels images: tests/lib/crash.h. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "formats/parallels/parallels.h"
+#include "tests/lib/crash.h"
+
+static const struct crash_kind kinds[] = {
+	{&format_parallels, "cluster_size=4k", NULL, 500, BELOW_NOTHING, true},
+	{&format_parallels, "cluster_size=64k", NULL, 1001, BELOW_NOTHING, true},
+	{&format_parallels, "cluster_size=2560", NULL, 701, BELOW_NOTHING, false},
+	{&format_parallels, "cluster_size=4k", "prealloc-mode=truncate,prealloc-size=50k", 300,
+	 BELOW_NOTHING, false},
+	{&format_parallels, "cluster_size=4k", "prealloc-mode=falloc,prealloc-size=1", 300,
+	 BELOW_NOTHING, false},
+	{&format_parallels, "", NULL, 2048, BELOW_NOTHING, false},
+	{0},
+};
+
+static void test_logs(void **state)
+{
+	crash_play_logs(kinds, crash_rows_data);
+	crash_play_logs(kinds, crash_rows_image);
+}
+
+static void test_faults(void **state)
+{
+	crash_play_faults(kinds, crash_rows_data);
+	crash_play_faults(kinds, crash_rows_image);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_logs),
+		cmocka_unit_test(test_faults),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
