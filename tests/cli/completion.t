@@ -37,6 +37,7 @@ is "$(complete_line 'platter create -f qcow2 -b di')" 'disk.qcow2' 'the file of 
 is "$(complete_line 'platter create -f raw -o prea')" 'preallocation=' 'a key of a format'
 is "$(complete_line 'platter create -f raw -o preallocation=fu')" 'full' "a key's value"
 is "$(complete_line 'platter create -o size=1M,noc')" '1M,nocow=' 'the second key of a list'
+is "$(complete_line 'platter convert --for v')" 'vsphere virtualbox' 'a target'
 COMP_WORDBREAKS=$' \t\n'
 is "$(complete_line 'platter info --output=j')" '--output=json' 'where = does not break words'
 is "$(complete_line 'platter create -o size=1M,noc')" 'size=1M,nocow=' 'and in a list'
