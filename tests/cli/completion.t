@@ -30,7 +30,7 @@ like "$(complete_line 'platter info -')" '-f --format' 'all options'
 is "$(complete_line 'platter info --output ')" 'human json' 'the words of an option'
 is "$(complete_line 'platter info --output j')" 'json' 'one word'
 is "$(complete_line 'platter info --output=j')" 'json' 'after an equals sign'
-is "$(complete_line 'platter info -f qc')" 'qcow2' 'a format'
+is "$(complete_line 'platter info -f vhd')" 'vhdx' 'a format'
 is "$(complete_line 'platter info dis')" 'disk.qcow2' 'a file'
 is "$(complete_line 'platter info -f qcow2 a')" 'a b.raw' 'a file with a blank in its name'
 is "$(complete_line 'platter create -f qcow2 -b di')" 'disk.qcow2' 'the file of an option'
@@ -63,7 +63,7 @@ done
 lines=(
 	'platter cre' create
 	'platter info --ba' --backing-chain
-	'platter info -f qc' qcow2
+	'platter info -f vhd' vhdx
 	'platter info --output=j' json
 	'platter info --output j' json
 	'platter info dis' disk.qcow2
@@ -71,7 +71,7 @@ lines=(
 	'platter completion z' zsh
 	'platter create -f qcow2 -b di' disk.qcow2
 	'platter bench -i nat' native
-	'platter dd -O q' qcow2
+	'platter dd -O vhd' vhdx
 	'platter compare disk.qcow2 --st' --strict
 )
 of_fish() {
