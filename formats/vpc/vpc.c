@@ -98,7 +98,7 @@ static int vpc_open_as(struct vpc *v, const struct opts *opts, struct err *err)
 			       size, v->footer_at);
 	blk->ops = &vpc_fixed_ops;
 	blk->align = blk->lower->align;
-	blk->grain = blk->lower->align;
+	blk->grain = VPC_GRAIN;
 	blk->caps = blk->lower->caps & (BLK_CAN_ZERO | BLK_CAN_UNMAP | BLK_IS_HOST);
 	if (blk->lower->caps & BLK_CAN_GROW)
 		blk->caps |= BLK_ZERO_INIT;

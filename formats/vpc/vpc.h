@@ -52,6 +52,7 @@ enum {
 	VPC_FOOTER_LEN = 512,
 	VPC_HEADER_LEN = 1024,
 	VPC_BLOCK = 2 << 20,
+	VPC_GRAIN = 64 << 10, /* of a fixed image, where any will do */
 	VPC_BLOCK_MIN = 512,
 	VPC_ENTRIES_MAX = 0x1fffffff, /* QEMU's */
 	VPC_LOCATORS = 8,
