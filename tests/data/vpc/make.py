@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """make.py: golden images by the format's description alone. Blocks of 4 KiB, 5 of them; the
 disk is 18,432 bytes. base.vhd; diff.vhd, which differs from it by a block and a few sectors of
-two others; fixed.vhd, of 4,608 bytes."""
+two others; fixed.vhd, of 4,608 bytes. And the same with blocks of a sector, for the fuzzer."""
 import os
 import struct
 
@@ -20,8 +20,8 @@ def footer(kind, creator, size, chs, own, where=512):
     return summed((f + bytes([own]) * 16).ljust(512, b"\0"), 64)
 
 
-def header(parent, name, locators):
-    h = struct.pack(">8sQQIIII", b"cxsparse", NOWHERE, 2048, 0x10000, 5, 4096, 0)
+def header(parent, name, locators, block):
+    h = struct.pack(">8sQQIIII", b"cxsparse", NOWHERE, 2048, 0x10000, 5, block, 0)
     h += bytes([parent]) * 16 + struct.pack(">II", 0x100 if parent else 0, 0)
     h += name.encode("utf-16-be").ljust(512, b"\0")
     for code, length, off in locators:
@@ -29,14 +29,14 @@ def header(parent, name, locators):
     return summed(h.ljust(1024, b"\0"), 36)
 
 
-def image(kind, own, entries, blocks, parent=0, name="", where=b""):
+def image(kind, own, entries, blocks, parent=0, name="", where=b"", block=4096):
     """Footer, header, 512 bytes for the parent's name, the table, blocks, footer."""
-    foot = footer(kind, b"win ", 18432, (9, 4, 1), own)
+    foot = footer(kind, b"win ", block * 9 // 2, (9, 4, 1), own)
     locators = [(b"W2ru", len(where), 1536)] if where else []
-    out = foot + header(parent, name, locators) + where.ljust(512, b"\0")
+    out = foot + header(parent, name, locators, block) + where.ljust(512, b"\0")
     out += struct.pack(">5I", *entries).ljust(512, b"\xff")
     for bits, fill in blocks:
-        out += bytes([bits]).ljust(512, b"\xff") + bytes([fill]) * 4096
+        out += bytes([bits]).ljust(512, b"\xff") + bytes([fill]) * block
     return out + foot
 
 
@@ -48,6 +48,14 @@ images = {
                       ".\\base.vhd".encode("utf-16-le")),
     "fixed.vhd": b"f" * 4608 + footer(2, b"vpc ", 4608, (1, 1, 9), 3, NOWHERE),
 }
-for file, data in images.items():
-    with open(os.path.join(HERE, file), "wb") as f:
-        f.write(data)
+seeds = {
+    "dynamic": image(3, 1, [5, FREE, 7, FREE, 9], [(0x80, 1), (0, 2), (0xff, 3)], block=512),
+    "difference": image(4, 2, [5, FREE, 7, FREE, 9], [(0x80, 1), (0, 2), (0xff, 3)], 1, "p",
+                        ".\\p".encode("utf-16-le"), 512),
+    "fixed": b"f" * 512 + footer(2, b"vpc ", 512, (1, 1, 1), 3, NOWHERE),
+}
+for folder, files in ((HERE, images), (os.path.join(HERE, "../fuzz/vpc"), seeds)):
+    os.makedirs(folder, exist_ok=True)
+    for name, data in files.items():
+        with open(os.path.join(folder, name), "wb") as f:
+            f.write(data)
