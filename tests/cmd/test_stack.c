@@ -508,6 +508,55 @@ static void test_guard(void **state)
 	closed(c);
 }
 
+/* The footer of a fixed VHD of 4096 bytes. */
+static void make_footer(uint8_t *to)
+{
+	uint32_t sum = 0;
+
+	memset(to, 0, 512);
+	memcpy(to, "conectix", 8);
+	to[54] = 4096 >> 8;
+	to[63] = 2;
+	for (size_t i = 0; i < 512; i++)
+		sum += to[i];
+	sum = ~sum;
+	for (size_t i = 0; i < 4; i++)
+		to[64 + i] = (uint8_t)(sum >> (24 - 8 * i));
+}
+
+/* A file is not made one that is known by its end, neither in place nor by growing. */
+static void test_guard_end(void **state)
+{
+	uint8_t buf[1024] = {0}, *footer = buf + 512;
+	struct extent e;
+	struct chain *c;
+	struct err err;
+
+	(void)state;
+	make_footer(footer);
+	make_raw("g", 4608, 'Q');
+	c = open_quiet("g");
+	assert_int_equal(try_write(c, footer, 512, 4096), EPERM);
+	assert_int_equal(try_write(c, buf, 1024, 4096 - 512), EPERM);
+	assert_int_equal(try_write(c, footer, 100, 4096), 0);
+	assert_int_equal(try_write(c, footer + 100, 412, 4196), EPERM);
+	assert_int_equal(try_write(c, footer, 512, 3584), 0);
+	assert_int_equal(blk_extent(&c->blk, 4096, 512, &e, &err), 0);
+	assert_int_equal(blk_pwrite(e.home, footer, 512, e.host, 0, &err), -1);
+	closed(c);
+	make_raw("g", 4096, 'Q');
+	c = open_quiet("g");
+	assert_int_equal(try_write(c, footer, 512, 4096), EPERM);
+	closed(c);
+	c = opened(&(struct stack_request){.name = "g", .format = "raw", .write = true});
+	assert_int_equal(try_write(c, footer, 512, 4096), 0);
+	closed(c);
+	c = opened(&(struct stack_request){.name = "g"});
+	assert_string_equal(((struct image *)c->layer[0])->format->name, "vpc");
+	assert_int_equal(blk_size(&c->blk), 0); /* by a geometry of none */
+	closed(c);
+}
+
 static void test_probe(void **state)
 {
 	uint8_t head[PROBE_BYTES] = "QFI\xfb\0\0\0\2";
@@ -517,8 +566,10 @@ static void test_probe(void **state)
 	assert_string_equal(probe_head(head, 4, 4)->name, "raw");
 	assert_string_equal(probe_head(head, 0, 0)->name, "raw");
 	head[7] = 1;
-	assert_string_equal(probe_head(head, sizeof(head), 1 << 20)->name, "raw");
 	assert_string_equal(probe_name(head, sizeof(head), 1 << 20), "qcow");
+	memcpy(head, "LUKS\xba\xbe", 6);
+	assert_string_equal(probe_head(head, sizeof(head), 1 << 20)->name, "raw");
+	assert_string_equal(probe_name(head, sizeof(head), 1 << 20), "luks");
 	memcpy(head, "conectix", 8);
 	assert_string_equal(probe_name(head, sizeof(head), 1 << 20), "vpc");
 	assert_string_equal(probe_name(head, 7, 7), "raw");
@@ -604,6 +655,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_trust, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_loops, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_guard, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_guard_end, setup, teardown),
 		cmocka_unit_test(test_probe),
 		cmocka_unit_test_setup_teardown(test_zeroes, setup, teardown),
 		cmocka_unit_test(test_cache_modes),
