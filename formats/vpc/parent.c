@@ -6,6 +6,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -129,12 +130,10 @@ static char *to_windows(const char *path)
 {
 	bool bare = path[0] != '/' && strncmp(path, "./", 2) != 0 &&
 		    strncmp(path, "../", 3) != 0;
-	char *out = malloc(strlen(path) + 3);
+	char *out;
 
-	if (!out)
+	if (asprintf(&out, "%s%s", bare ? "./" : "", path) < 0)
 		return NULL;
-	strcpy(out, bare ? "./" : "");
-	strcat(out, path);
 	for (char *p = out; *p; p++)
 		if (*p == '/')
 			*p = '\\';
