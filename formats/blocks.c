@@ -79,16 +79,33 @@ static bool follows(const struct block *a, const struct block *b, uint64_t step)
 	return a->kind == b->kind && (a->host ? b->host == a->host + step : b->host == 0);
 }
 
+/* How many of n blocks from i on no table speaks of. */
+static uint64_t count_absent(struct blocks *b, uint64_t i, uint64_t n)
+{
+	uint64_t k = 0, more = 1;
+
+	if (!b->driver->absent)
+		return 0;
+	for (unsigned tables = 0; k < n && more && tables < RUN_BLOCKS; tables++) {
+		more = b->driver->absent(b, i + k);
+		k += more;
+	}
+	return MIN(k, n);
+}
+
 /* How many blocks from i on, at most n, are like `first` and lie one after the other. */
 static uint64_t count_run(struct blocks *b, uint64_t i, const struct block *first, uint64_t n)
 {
 	struct block next;
 	struct err later;
-	uint64_t k = 1;
+	uint64_t k = first->kind == BLOCK_ABSENT ? count_absent(b, i, n) : 0;
 
+	if (k > 0)
+		return k;
 	n = MIN(n, RUN_BLOCKS);
 	if (first->kind == BLOCK_PACKED)
 		return 1;
+	k = 1;
 	/* what is wrong over there is told to who asks for it */
 	while (k < n && b->driver->get(b, i + k, &next, &later) == 0 &&
 	       follows(first, &next, k * b->block))

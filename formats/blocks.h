@@ -50,6 +50,9 @@ struct block {
 struct blocks_driver {
 	/* The entry of block i. */
 	int (*get)(struct blocks *b, uint64_t i, struct block *out, struct err *err);
+	/* How many blocks from i on are absent for lack of a table; 0: look at them one by one.
+	 * May be NULL. */
+	uint64_t (*absent)(struct blocks *b, uint64_t i);
 	/* Reaches the disk with write_back(), or earlier, but after the data. */
 	int (*set)(struct blocks *b, uint64_t i, const struct block *to, struct err *err);
 	/* Brings to the file what set() has changed. */

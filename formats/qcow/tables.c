@@ -80,6 +80,15 @@ static int get(struct blocks *b, uint64_t i, struct block *out, struct err *err)
 	return 0;
 }
 
+static uint64_t absent(struct blocks *b, uint64_t i)
+{
+	struct qcow *q = owner(b);
+	struct err later;
+	uint64_t l2;
+
+	return l2_of(q, i / q->per_l2, &l2, &later) || l2 ? 0 : q->per_l2 - i % q->per_l2;
+}
+
 static int new_l2(struct qcow *q, uint64_t l1_index, uint64_t *off, struct err *err)
 {
 	if (blocks_room(&q->b.blocks, 8 * q->per_l2, q->cluster, off, err))
@@ -136,6 +145,7 @@ static int start(struct blocks *b, struct err *err)
 
 const struct blocks_driver qcow_driver = {
 	.get = get,
+	.absent = absent,
 	.set = set,
 	.settled = settled,
 	.write_back = write_back,

@@ -71,6 +71,17 @@ static int qed_get(struct blocks *b, uint64_t i, struct block *out, struct err *
 	return 0;
 }
 
+static uint64_t qed_no_table(struct blocks *b, uint64_t i)
+{
+	struct qed *q = qed_of(b);
+	struct err later;
+	uint64_t l2;
+
+	return qed_l2_of(q, i / q->per_table, &l2, &later) || l2
+		       ? 0
+		       : q->per_table - i % q->per_table;
+}
+
 static int new_l2(struct qed *q, uint64_t l1_index, uint64_t *off, struct err *err)
 {
 	if (blocks_room(&q->b.blocks, q->table, q->h.cluster_size, off, err))
@@ -116,6 +127,7 @@ static int qed_start(struct blocks *b, struct err *err)
 
 static const struct blocks_driver qed_driver = {
 	.get = qed_get,
+	.absent = qed_no_table,
 	.set = qed_set,
 	.settled = qed_settled,
 	.write_back = qed_write_back,

@@ -14,6 +14,7 @@ for o in '' cluster_size=4k,table_size=2 cluster_size=1M,table_size=1 cluster_si
 	backing_file=base,backing_fmt=raw backing_file=base,backing_fmt=qcow2 backing_fmt=raw \
 	preallocation=full; do
 	for s in 0 1 511 512 1M 1048577 100M 3T; do
+		[ -z "$o" ] || [ $s != 3T ] || continue
 		rm -f ours/w ours/r
 		# shellcheck disable=SC2086
 		qimg create -q -u -f qed ${o:+-o "$o"} ours/w $s >ours/w.out 2>&1
