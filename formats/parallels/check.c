@@ -59,15 +59,18 @@ static int check_data_off(struct checker *k, struct err *err)
 	return prl_write_field(p, PRL_DATA_OFF_AT, 4, p->h.data_off, err);
 }
 
-/* Bitmaps of an image that was not closed say nothing any more. */
+/* Bitmaps of an image that was not closed say nothing any more, and those of one that was
+ * closed by who knows nothing of them have not done so before. */
 static int check_extension(struct checker *k, struct err *err)
 {
 	struct prl *p = k->p;
 	struct check_problem prob = {.kind = "extension", .fixed = k->fix};
 
-	if (!p->ext || (!p->ext->problem[0] && !(p->ext->stale && k->fix)))
+	if (!p->ext && !(k->fix && p->h.ext_off))
 		return 0;
-	if (p->ext->problem[0]) {
+	if (p->ext && !p->ext->problem[0] && !(p->ext->stale && k->fix))
+		return 0;
+	if (p->ext && p->ext->problem[0]) {
 		check_find(k->c, &prob, "%s format extension: %s", verb(k->fix),
 			   p->ext->problem);
 		count_error(k);

@@ -45,13 +45,16 @@ bool prl_data_off_good(const struct prl_header *h)
 	return off >= prl_bat_end(h) && h->data_off % h->tracks == 0;
 }
 
-uint64_t prl_first_place(const struct prl_header *h)
+uint64_t prl_first_place(const struct prl_header *h, uint64_t file_size)
 {
 	uint64_t unit = prl_counts_clusters(h) ? (uint64_t)h->tracks * PRL_SECTOR : PRL_SECTOR;
+	uint64_t begin = round_up(prl_bat_end(h), unit);
+	uint64_t off = (uint64_t)h->data_off * PRL_SECTOR;
 
-	if (h->data_off != 0 && prl_data_off_good(h))
-		return (uint64_t)h->data_off * PRL_SECTOR;
-	return round_up(prl_bat_end(h), unit);
+	/* nothing can lie after the end of the file, and nothing should soon */
+	if (off == 0 || !prl_data_off_good(h) || off > round_up(file_size, unit))
+		return begin;
+	return off;
 }
 
 int prl_header_check(struct prl_header *h, uint64_t file_size, struct err *err)

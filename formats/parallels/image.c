@@ -120,6 +120,9 @@ static int prl_start(struct blocks *b, struct err *err)
 		return 0;
 	if (p->ext && prl_extension_start(p, err))
 		return -1;
+	/* one that is not valid any more could be overwritten, and is not to be found then */
+	if (!p->ext && p->h.ext_off && prl_write_field(p, PRL_EXT_OFF_AT, 8, 0, err))
+		return -1;
 	if (prl_write_field(p, PRL_IN_USE_AT, 4, PRL_IN_USE, err) ||
 	    ((p->h.flags & PRL_EMPTY) &&
 	     prl_write_field(p, PRL_FLAGS_AT, 4, p->h.flags & ~(uint32_t)PRL_EMPTY, err)))
@@ -254,7 +257,7 @@ static int prepare(struct prl *p, bool over, struct err *err)
 	bool clusters = prl_counts_clusters(&p->h);
 
 	p->unit = clusters ? prl_cluster(p) : PRL_SECTOR;
-	p->data_start = prl_first_place(&p->h);
+	p->data_start = prl_first_place(&p->h, blk_size(p->b.image.blk.lower));
 	p->b.blocks = (struct blocks){
 		.driver = &prl_driver,
 		.size = p->h.sectors * PRL_SECTOR,

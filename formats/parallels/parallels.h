@@ -102,8 +102,9 @@ int prl_header_check(struct prl_header *h, uint64_t file_size, struct err *err);
 bool prl_counts_clusters(const struct prl_header *h);
 /* Bytes. */
 uint64_t prl_bat_end(const struct prl_header *h);
-/* Where clusters may begin, as the specification has it; data_off where that is sound. */
-uint64_t prl_first_place(const struct prl_header *h);
+/* Where clusters may begin, as the specification has it: data_off where that is sound, and in
+ * the file. */
+uint64_t prl_first_place(const struct prl_header *h, uint64_t file_size);
 bool prl_data_off_good(const struct prl_header *h);
 
 /* ---- image.c */

@@ -85,9 +85,17 @@ static void spare_between(struct prl *p, uint64_t from, uint64_t to)
 		blocks_spare(&p->b.blocks, from);
 }
 
+/* The first place at or after `at`: they are whole clusters apart. */
+static uint64_t next_place(const struct prl *p, uint64_t at)
+{
+	if (at <= p->data_start)
+		return p->data_start;
+	return p->data_start + round_up(at - p->data_start, prl_cluster(p));
+}
+
 int prl_find_room(struct prl *p, struct err *err)
 {
-	uint64_t end = p->data_start, cluster = prl_cluster(p);
+	uint64_t end = p->data_start;
 	struct prl_place *list;
 	int rc = 0;
 	size_t n;
@@ -103,13 +111,11 @@ int prl_find_room(struct prl *p, struct err *err)
 		if (wrong)
 			rc = cannot_write(at, wrong, err);
 		spare_between(p, end, at->host);
-		end = MAX(end, round_up(at->host + cluster - p->data_start, cluster) +
-				       p->data_start);
+		end = MAX(end, next_place(p, at->host + prl_cluster(p)));
 	}
 	free(list);
 	if (p->ext && p->ext->foreign)
-		end = MAX(end, round_up(blk_size(p->b.blocks.file) - p->data_start, cluster) +
-				       p->data_start);
+		end = MAX(end, next_place(p, blk_size(p->b.blocks.file)));
 	p->b.blocks.end = end;
 	return rc;
 }

@@ -94,6 +94,19 @@ for o in '' cluster_size=64k cluster_size=32256; do
 		like "$(mk fields ours/w)" 'in_use=0x0 ' "$d: closed"
 	done
 done
+# clusters before data_off, or that beyond the end: the next is not at some odd place
+for a in 'bat=1,2,0,3 data_off=20' 'bat=1,2,0,3 data_off=0xfffff800' \
+	'magic=WithoutFreeSpace bat=1,3,0,5 data_off=16 size=3584'; do
+	# shellcheck disable=SC2086
+	mk image ours/w $a
+	peer convert -f parallels -O raw ours/w ours/want
+	head -c 4096 ours/dense >ours/new
+	ok -n "written: $a" qimg convert -n -f raw -O parallels ours/new ours/w
+	ok -n 'the same' peer compare -q -f parallels -F raw ours/w ours/new
+	ok -n 'to us' qimg compare -q -f parallels -F raw ours/w ours/new
+	ok -n 'sound' peer_checks ours/w
+	ok -n 'no larger than it has to be' [ "$(stat -c %s ours/w)" -le 12000 ]
+done
 # the old magic: entries count sectors; also with data_off 0, which the peer reads as bytes
 for v in data_off=1 data_off=0; do
 	mk image ours/w magic=WithoutFreeSpace bat=1,0,64,0 tracks=63 sectors=250 $v size=$((127 * 512))
@@ -107,6 +120,12 @@ for v in data_off=1 data_off=0; do
 	ok -n 'as the peer reads it' peer compare -q -f parallels -F raw ours/w ours/want
 	ok -n 'as read_parallels.py reads it' read_disk --same ours/want ours/w
 	ok -n 'sound' qimg check -q -f parallels ours/w
+done
+for a in 'resize w 10M' 'snapshot -c x w' 'snapshot -l w' 'snapshot -a x w' 'snapshot -d x w' \
+	'amend -o cluster_size=1M w' 'measure -O parallels --size 1G' 'bitmap --remove w x' \
+	'bitmap --merge y w x' 'rebase -u -b x -F raw w' 'convert -c -O parallels w v' 'commit w'; do
+	# shellcheck disable=SC2086
+	same_output -n "not for this format: $a" $a
 done
 same_output -n 'prealloc options' info --image-opts driver=parallels,file.filename=w,prealloc-mode=truncate,prealloc-size=1M
 same_output -n 'a bad mode' info --image-opts driver=parallels,file.filename=w,prealloc-mode=no
@@ -242,6 +261,12 @@ good bits=4
 io -f parallels -c 'write 0 512' ours/x
 ok -n 'the peer wrote: the extension is passed over' platter info --output=json ours/x
 unlike "$out" bitmaps 'and not told'
+ok -n 'we write' qimg convert -n -f raw -O parallels part ours/x
+ok -n 'the peer can open it again' peer info -f parallels ours/x
+good bits=4
+io -f parallels -c 'write 0 512' ours/x
+ok -n 'the same, by our check' qimg check -r all ours/x
+ok -n 'the peer can open it again' peer info -f parallels ours/x
 good bits=4 in_use=0x746F6E59
 ok -n 'not closed: the bitmap is not to be trusted' platter info --output=json ours/x
 like "$out" '"inconsistent": true' 'and that is told'
