@@ -39,7 +39,8 @@ static void mend(struct blk *blk)
 		sum(p + 0x10000 + i * 0x10000, 4096);
 		sum(p + 0x30000 + i * 0x10000, 0x10000);
 	}
-	for (size_t at = 0; at < MIB; at += 4096)
+	/* a log is looked at where a header names it */
+	for (size_t at = 0; at < MIB && (p[0x10030] | p[0x20030]); at += 4096)
 		if (memcmp(p + MIB + at, "loge", 4) == 0)
 			sum_entry(p + MIB, at);
 }

@@ -33,6 +33,7 @@
 struct fuzz_file {
 	struct blk blk;
 	uint8_t *data;
+	uint64_t room;
 };
 
 static inline int fuzz_pread(struct blk *blk, void *buf, size_t n, uint64_t off,
@@ -51,11 +52,21 @@ static inline int fuzz_resize(struct blk *blk, uint64_t size, enum blk_prealloc 
 
 	if (size > FUZZ_ROOM)
 		return err_set(err, ENOSPC, "no room");
-	f->data = realloc(f->data, size + 1);
-	if (!f->data)
-		abort();
-	if (size > blk->size)
-		memset(f->data + blk->size, 0, size - blk->size);
+	if (!f->data || size > f->room) {
+		/* of large ones most is never touched */
+		uint64_t room = size > FUZZ_ROOM / 4 ? FUZZ_ROOM : size;
+		uint8_t *more = calloc(1, room + 1);
+
+		if (!more)
+			abort();
+		if (f->data)
+			memcpy(more, f->data, blk->size);
+		free(f->data);
+		f->data = more;
+		f->room = room;
+	} else if (size < blk->size) {
+		memset(f->data + size, 0, blk->size - size);
+	}
 	blk->size = size;
 	return 0;
 }
