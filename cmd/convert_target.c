@@ -169,7 +169,7 @@ static int make_new(struct convert *c, const struct stack_create *create, struct
 		return 1;
 	}
 	if (!opts_has(c->o, "quiet"))
-		newimage_tell_size(&c->image, create->size, t.size);
+		newimage_tell_size(create->name, create->format, create->size, t.size);
 	if (stack_target_open(create, &t, &err)) {
 		cmd_err(&err);
 		return 1;

@@ -159,7 +159,7 @@ static int make(const struct making *m, struct err *err)
 	if (stack_target_create(&c, &t, err))
 		return -1;
 	if (!m->quiet)
-		newimage_tell_size(&m->image, m->size, t.size);
+		newimage_tell_size(c.name, c.format, c.size, t.size);
 	return stack_target_finish(&t, err);
 }
 

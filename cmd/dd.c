@@ -286,6 +286,7 @@ static int to_new(const struct dd *d, const struct format *format, const struct 
 		tell_create(d, &err);
 		return 1;
 	}
+	newimage_tell_size(d->out, format, d->size, t.size);
 	if (stack_target_open(&create, &t, &err)) {
 		cmd_err(&err);
 		return 1;

@@ -215,11 +215,14 @@ int newimage_backing(const struct newimage *n, const char *file, const char *for
 	return check_data_file(n, err);
 }
 
-void newimage_tell_size(const struct newimage *n, uint64_t asked, uint64_t got)
+void newimage_tell_size(const char *name, const struct format *format, uint64_t asked,
+			uint64_t got)
 {
 	if (cmd_persona == PERSONA_QEMU_IMG || got == round_up(asked, SECTOR))
 		return;
-	cmd_warn("%s: the disk has %" PRIu64 " bytes, not %" PRIu64 ": %s rounds sizes%s",
-		 n->name, got, asked, n->format->name,
-		 newimage_row(n, "force_size") ? "; -o force_size=on keeps them" : "");
+	cmd_warn("%s: the disk has %" PRIu64 " bytes, not %" PRIu64 ": %s rounds sizes%s", name,
+		 got, asked, format->name,
+		 opts_row(format->create_opts, "force_size")
+			 ? "; create and convert keep them with -o force_size=on"
+			 : "");
 }

@@ -37,6 +37,7 @@ int newimage_backing(const struct newimage *n, const char *file, const char *for
 		     struct err *err);
 
 /* Says, under our own name, that the disk is not as large as was asked for. */
-void newimage_tell_size(const struct newimage *n, uint64_t asked, uint64_t got);
+void newimage_tell_size(const char *name, const struct format *format, uint64_t asked,
+			uint64_t got);
 
 #endif
