@@ -2,6 +2,7 @@
 #include "formats/fat/fat.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -336,15 +337,13 @@ static int fat_open(const struct opts *opts, unsigned flags, struct blk **out, s
 		return -1;
 	if (flags & IO_WRITE)
 		return err_set(err, EACCES, "Image is read-only");
-	name = malloc(strlen(want.dir) + sizeof("fat:"));
 	f = calloc(1, sizeof(*f));
-	if (!name || !f) {
+	if (!f || asprintf(&name, "fat:%s", want.dir) < 0) {
+		name = NULL;
 		free(f);
 		return err_nomem(err, sizeof(*f), "a FAT disk");
 	}
 	f->tree.root = -1;
-	strcpy(name, "fat:");
-	strcat(name, want.dir);
 	if (blk_init(&f->blk, &fat_ops, name, err) || build(f, &want, err)) {
 		blk_close(&f->blk, &ignored);
 		return -1;

@@ -28,6 +28,12 @@ platter snapshot -c s top
 each snapshot --output=json top
 each snapshot -a s top
 
+mkdir -p folder/sub
+echo 1 >folder/sub/'a long name'
+ln -s sub/none folder/link
+each map fat:floppy:label=x:folder
+makes convert -O raw fat:floppy:12:folder new
+
 makes create -f raw new 1M
 makes create -f qcow2 new 1M
 makes create -f qcow2 -o preallocation=metadata,lazy_refcounts=on new 64M
