@@ -59,13 +59,14 @@ int stack_cache_mode(const char *mode, unsigned *io_flags, bool *writethrough, s
 static char *trusted_path(const struct opts *def, const char *name, const char *what,
 			  const char *key, struct err *err)
 {
-	const char *image = node_path(def);
+	const char *image = node_path(def), *file = opts_get(def, "file.driver");
+	bool archive = file && strcmp(file, io_ova.name) == 0;
 
-	if (location_has_scheme(name)) {
-		err_set(err, EACCES,
-			"The image names '%s' as its %s: only plain paths of local files are "
-			"followed",
-			name, what);
+	/* what comes in an archive comes from elsewhere, and has all that it needs with it */
+	if (archive || location_has_scheme(name)) {
+		err_set(err, EACCES, "The image names '%s' as its %s: %s", name, what,
+			archive ? "what is in an archive may not name files outside of it"
+				: "only plain paths of local files are followed");
 		err_hint(err,
 			 "To open it all the same, say so yourself: --image-opts "
 			 "driver=...,file.filename=...,%s.driver=...",

@@ -65,6 +65,18 @@ ok platter check ova:one.ova
 mkdir -p deep
 ok platter compare disk "ova:$PWD/one.ova"
 
+# ---- what is in an archive names nothing outside of it
+peer create -q -f qcow2 -b "$PWD/disk" -F raw over.qcow2
+printf '# Disk DescriptorFile\nversion=1\nCID=fffffffe\nparentCID=ffffffff\ncreateType="monolithicFlat"\nRW 40960 FLAT "%s" 0\n' disk >flat.vmdk
+tar -cf evil.ova a.ovf over.qcow2 flat.vmdk
+for d in over.qcow2 flat.vmdk; do
+	ok -n "$d beside the archive" platter compare disk $d
+	exits 1 platter convert -O raw "ova:evil.ova#$d" out.raw
+	like "$err" 'may not name files outside of it' "$d in it: why"
+done
+ok platter info 'ova:evil.ova#over.qcow2'
+rm evil.ova
+
 gzip -k a-disk1.vmdk
 tar -cf gz.ova a.ovf a-disk1.vmdk.gz
 exits 1 platter info ova:gz.ova

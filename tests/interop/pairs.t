@@ -42,6 +42,24 @@ for a in "${can[@]}"; do
 	rm -f "from.$a"
 done
 
+# sizes that are no multiple of anything; of none at all, what the peer can make
+for b in "${can[@]}"; do
+	for s in 0 1 511 513 1048577; do
+		rm -f small
+		head -c $s disk >small
+		# shellcheck disable=SC2046
+		run platter convert -f raw -O "$b" $(options "$b") small "to.$b"
+		if [ "$s,$rc" = 0,1 ]; then
+			nok -n "nothing as $b: nor can the peer" peer convert -f raw -O "$b" small to.peer
+		else
+			is "$rc:$err$out" 0: "$s bytes to $b"
+			ok -n "$s bytes to $b and back" platter convert -q -f "$b" -O raw "to.$b" back
+			ok -n 'are what they were' cmp -n $s small back
+		fi
+		rm -f "to.$b" to.peer back
+	done
+done
+
 # ---- sizes --------------------------------------------------------------------------------------
 # a disk of nothing, as large as one likes
 nothing() { echo "json:{\"driver\":\"raw\",\"file\":{\"driver\":\"null-co\",\"size\":\"$1\",\"read-zeroes\":true}}"; }
