@@ -249,7 +249,8 @@ static int64_t vmdk_disk_usage(struct blk *blk)
 
 static int finish(struct vmdk *v, struct err *err)
 {
-	for (size_t i = 0; i < v->n; i++) {
+	/* none where a file of theirs was missing */
+	for (size_t i = 0; v->extent && i < v->n; i++) {
 		struct vmdk_extent *x = &v->extent[i];
 
 		if (!x->blocks.started)
@@ -266,7 +267,7 @@ static int vmdk_close(struct blk *blk, struct err *err)
 	struct err later;
 	int rc = finish(v, err);
 
-	for (size_t i = 0; i < v->n; i++)
+	for (size_t i = 0; v->extent && i < v->n; i++)
 		vmdk_extent_close(&v->extent[i]);
 	if (image_files_free(&v->image, rc ? &later : err))
 		rc = -1;
