@@ -132,7 +132,7 @@ static int settle_compress(struct convert *c, const struct chain *target)
 
 	if (top->caps & BLK_WHOLE_PACK)
 		c->copy.compress = true;
-	if (c->copy.compress && top->codec == CODEC_NONE) {
+	if (c->copy.compress && !top->ops->pack) {
 		if (cmd_persona == PERSONA_PLATTER) {
 			cmd_error("%s: this kind of %s image cannot be compressed", c->target,
 				  ((const struct image *)top)->format->name);

@@ -334,14 +334,15 @@ int copy_run(const struct copy *c, struct err *err)
 			return err_set(err, EFBIG, "The sources are too large together");
 	if (e.total == 0)
 		return 0;
+	opt.compress = c->compress && e.top->ops->pack;
 	e.direct = e.top->ops->pwrite != NULL;
 	e.grain = e.direct ? 1 : e.top->grain;
 	e.unit = scan_unit(c->sparse);
 	e.offload = c->offload;
-	e.clone = !c->compress && copy_host_probe(&e);
+	e.clone = !opt.compress && copy_host_probe(&e);
 	e.window = window_of(&e);
 	e.slot = e.grain + e.top->pack_room;
-	e.room = c->compress ? (size_t)(e.window / e.grain) * e.slot : e.window;
+	e.room = opt.compress ? (size_t)(e.window / e.grain) * e.slot : e.window;
 	if (c->offload)
 		e.unit = 0;
 	if (!c->target_zero && !c->target_backed && c->target->n == 1 && c->sparse)

@@ -31,7 +31,7 @@ struct copy {
 	unsigned threads;  /* 0: in the calling thread */
 	uint64_t sparse;   /* -S: zeros of this length become holes; 0: all is written */
 	bool sparse_exact; /* -S was given: see COPY_PIECE in copy_job.h */
-	bool compress;	   /* -c */
+	bool compress;	   /* -c; nothing to a target without compression */
 	bool trust_packed; /* carry compressed clusters over unproved */
 	bool offload;	   /* -C: let the kernel copy, no zero scan */
 	bool unordered;	   /* -W */

@@ -105,7 +105,8 @@ static bool is_place(const struct checker *k, uint64_t entry)
 
 static bool is_good(const struct checker *k, uint64_t entry)
 {
-	return !is_place(k, entry) || (entry > 1 && entry * VMDK_SECTOR < blk_size(k->x->file));
+	return !is_place(k, entry) || (entry > 1 && entry * VMDK_SECTOR >= k->x->first &&
+				       entry * VMDK_SECTOR < blk_size(k->x->file));
 }
 
 static int write_entry(struct checker *k, uint64_t i, uint64_t entry, struct err *err)
@@ -113,44 +114,68 @@ static int write_entry(struct checker *k, uint64_t i, uint64_t entry, struct err
 	struct vmdk_extent *x = k->x;
 
 	k->changed = true;
-	k->c->errors_fixed++;
 	if (vmdk_sparse_set(x, x->gd, i, entry, err))
 		return -1;
 	return x->rgd ? vmdk_sparse_set(x, x->rgd, i, entry, err) : 0;
 }
 
-/* Two copies, where there are: what is right? */
+/* The entry points nowhere. */
+static bool bad_entry(struct checker *k, uint64_t sector, uint64_t is, unsigned need)
+{
+	struct check_problem p = problem(k, "entry", sector);
+
+	p.fixed = k->c->fix & need;
+	check_find(k->c, &p, "%s: cluster offset for sector %" PRIu64 " points %s",
+		   p.fixed ? "Repairing" : "ERROR", disk_sector(k, sector),
+		   is * VMDK_SECTOR < blk_size(k->x->file) ? "into the header" : "after EOF");
+	*(p.fixed ? &k->c->errors_fixed : &k->c->errors) += 1;
+	return p.fixed;
+}
+
+/*
+ * The copies differ. The first one counts. Where a grain is in one only, a crash came between
+ * the two: at worst it is lost room.
+ */
+static bool differing(struct checker *k, uint64_t sector, uint64_t is, uint64_t other)
+{
+	bool leak = !is_place(k, is) || !is_place(k, other);
+	unsigned need = leak ? CHECK_FIX_LEAKS | CHECK_FIX_ERRORS : CHECK_FIX_ERRORS;
+	struct check_problem p = problem(k, leak ? "leak" : "entry", sector);
+
+	p.fixed = k->c->fix & need;
+	check_find(k->c, &p,
+		   "%s: cluster offset for sector %" PRIu64 " is %#" PRIx64 ", but %#" PRIx64
+		   " in the redundant table",
+		   p.fixed ? "Repairing"
+		   : leak  ? "Leaked"
+			   : "ERROR",
+		   disk_sector(k, sector), is * VMDK_SECTOR, other * VMDK_SECTOR);
+	if (leak)
+		*(p.fixed ? &k->c->leaks_fixed : &k->c->leaks) += 1;
+	else
+		*(p.fixed ? &k->c->errors_fixed : &k->c->errors) += 1;
+	return p.fixed;
+}
+
+/* Two copies, where there are: what is right? What is bad and stays becomes 0. */
 static int check_pair(struct checker *k, uint64_t i, uint64_t *entry, uint64_t other,
 		      struct err *err)
 {
-	uint64_t sector = i * (k->x->blocks.block / VMDK_SECTOR), is = *entry, right = is;
-	struct check_problem p = problem(k, "entry", sector);
-	unsigned need = CHECK_FIX_ERRORS;
+	uint64_t sector = i * (k->x->blocks.block / VMDK_SECTOR), is = *entry;
+	bool fix;
 
-	if (is_good(k, is) && is == other)
+	if (is == other && is_good(k, is))
 		return 0;
-	if (!is_good(k, is) && is_good(k, other)) {
-		right = other;
-	} else if (!is_good(k, is)) {
-		right = 0;
-		need = CHECK_FIX_ENTRIES;
+	if (is_good(k, is)) {
+		fix = differing(k, sector, is, other);
+	} else if (is_good(k, other)) {
+		*entry = other;
+		fix = bad_entry(k, sector, is, CHECK_FIX_ERRORS);
+	} else {
+		*entry = 0;
+		fix = bad_entry(k, sector, is, CHECK_FIX_ENTRIES);
 	}
-	p.fixed = k->c->fix & need;
-	if (!is_good(k, is))
-		check_find(k->c, &p, "%s: cluster offset for sector %" PRIu64 " points %s",
-			   p.fixed ? "Repairing" : "ERROR", disk_sector(k, sector),
-			   is > 1 ? "after EOF" : "into the header");
-	else
-		check_find(k->c, &p,
-			   "%s: cluster offset for sector %" PRIu64 " is %#" PRIx64
-			   ", but %#" PRIx64 " in the redundant table",
-			   p.fixed ? "Repairing" : "ERROR", disk_sector(k, sector),
-			   is * VMDK_SECTOR, other * VMDK_SECTOR);
-	*entry = is_good(k, is) || p.fixed ? right : 0;
-	if (p.fixed)
-		return write_entry(k, i, right, err);
-	k->c->errors++;
-	return 0;
+	return fix ? write_entry(k, i, *entry, err) : 0;
 }
 
 /* A compressed grain has a marker that says what it is. */
@@ -231,7 +256,7 @@ static int check_entries(struct checker *k, uint64_t table, bool first, bool sec
 static int check_sparse(struct checker *k, struct err *err)
 {
 	struct vmdk_extent *x = k->x;
-	uint64_t at, other;
+	uint64_t at, other, step = x->blocks.block / VMDK_SECTOR;
 
 	if (add_place(k, 0, VMDK_SECTOR, TABLE, err) ||
 	    add_place(k, x->h.desc_at * VMDK_SECTOR, x->h.desc_sectors * VMDK_SECTOR, TABLE,
@@ -240,10 +265,20 @@ static int check_sparse(struct checker *k, struct err *err)
 	    (x->rgd && add_place(k, x->rgd, 4 * x->gds, TABLE, err)))
 		return -1;
 	for (uint64_t i = 0; i < x->gds; i++) {
+		uint64_t before = k->c->errors;
+
 		other = 0;
 		if (check_table(k, x->gd, i, &at, err) ||
 		    (x->rgd && check_table(k, x->rgd, i, &other, err)))
 			return -1;
+		if (x->rgd && !at != !other && k->c->errors == before) {
+			struct check_problem p = problem(k, "table", i * x->gtes * step);
+
+			check_find(k->c, &p,
+				   "ERROR: grain table %" PRIu64 " is in the %s directory only",
+				   i, at ? "first" : "redundant");
+			k->c->errors++;
+		}
 		if ((at || other) && check_entries(k, i, at, other, err))
 			return -1;
 	}

@@ -281,23 +281,19 @@ static int vmdk_close(struct blk *blk, struct err *err)
 	return rc;
 }
 
-static const struct blk_ops vmdk_ops = {
-	.name = "vmdk",
-	.by_extent = true,
-	.pread = vmdk_pread,
-	.extent = vmdk_extent,
-	.hollow = vmdk_hollow,
-	.claim = vmdk_claim,
-	.settle = vmdk_settle,
-	.drop = vmdk_drop,
-	.zero = vmdk_zero,
-	.touch = vmdk_touch,
-	.flush = vmdk_flush,
+#define VMDK_OPS                                                                               \
+	.name = "vmdk", .by_extent = true, .pread = vmdk_pread, .extent = vmdk_extent,         \
+	.hollow = vmdk_hollow, .claim = vmdk_claim, .settle = vmdk_settle, .drop = vmdk_drop,  \
+	.zero = vmdk_zero, .touch = vmdk_touch, .flush = vmdk_flush,                           \
+	.disk_usage = vmdk_disk_usage, .close = vmdk_close
+
+static const struct blk_ops vmdk_ops = {VMDK_OPS};
+
+static const struct blk_ops vmdk_stream_ops = {
+	VMDK_OPS,
 	.pack = vmdk_pack,
 	.unpack = vmdk_unpack,
 	.wrap = vmdk_wrap,
-	.disk_usage = vmdk_disk_usage,
-	.close = vmdk_close,
 };
 
 /*
@@ -355,6 +351,7 @@ static int settle_blk(struct vmdk *v, struct err *err)
 		if (x->kind == VMDK_FLAT && !(x->file->caps & BLK_CAN_GROW))
 			blk->caps &= ~(unsigned)BLK_ZERO_INIT;
 		if (x->packed) {
+			blk->ops = &vmdk_stream_ops;
 			blk->codec = CODEC_DEFLATE;
 			blk->pack_head = VMDK_MARKER + VMDK_ZLIB_HEAD;
 			blk->pack_room = 1024;
