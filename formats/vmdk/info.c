@@ -30,8 +30,12 @@ int vmdk_info(struct image *image, struct info *out, struct err *err)
 	struct json *j = json_object(), *list = json_array();
 	int bad = !j || !list;
 
+	/* where it is the same for all */
 	if (v->n > 0)
 		out->cluster_size = v->extent[0].blocks.block;
+	for (size_t i = 1; i < v->n; i++)
+		if (v->extent[i].blocks.block != v->extent[0].blocks.block)
+			out->cluster_size = 0;
 	for (size_t i = 0; !bad && i < v->n; i++) {
 		struct json *x = extent_json(&v->extent[i]);
 

@@ -364,11 +364,10 @@ static int settle_blk(struct vmdk *v, struct err *err)
 /* All files are there. */
 static int open_extents(struct vmdk *v, struct err *err)
 {
-	size_t n = v->n, f = 0;
+	size_t n = v->alone ? 1 : v->desc.n, f = 0;
 	uint64_t at = 0;
 
 	v->extent = calloc(n ? n : 1, sizeof(*v->extent));
-	v->n = 0;
 	if (!v->extent)
 		return err_nomem(err, n * sizeof(*v->extent), "extents");
 	for (size_t i = 0; i < n; i++) {
@@ -442,7 +441,6 @@ static int add_files(struct vmdk *v, struct err *err)
 		    image_file_add(&v->image, l->name, key, l->access != VMDK_RW, err))
 			return -1;
 	}
-	v->n = v->desc.n;
 	return 0;
 }
 
@@ -469,7 +467,6 @@ static int read_sparse(struct vmdk *v, const uint8_t *head, struct err *err)
 	if (read_desc(v, h.desc_at * VMDK_SECTOR, h.desc_sectors * VMDK_SECTOR, err))
 		return v->desc.text && !v->desc.text[0] ? no_desc(err) : -1;
 	v->alone = true;
-	v->n = 1;
 	/* nothing but a descriptor */
 	if (h.capacity == 0 && v->desc.n > 0) {
 		v->alone = false;
