@@ -1,6 +1,7 @@
 #include "formats/dmg/unpack.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <limits.h>
 
 #include "lib/mem.h"
@@ -59,19 +60,29 @@ static int unpack_bzip2(const uint8_t *in, size_t n, uint8_t *out, size_t outn, 
 #ifdef HAVE_LIBLZMA
 static int unpack_xz(const uint8_t *in, size_t n, uint8_t *out, size_t outn, struct err *err)
 {
-	uint64_t memory = UNPACK_XZ_MEMORY;
-	size_t used = 0, got = 0;
+	lzma_stream z = LZMA_STREAM_INIT;
+	lzma_ret rc = lzma_stream_decoder(&z, UNPACK_XZ_MEMORY, 0);
+	uint64_t wants;
 
-	switch (lzma_stream_buffer_decode(&memory, 0, NULL, in, &used, n, out, &got, outn)) {
-	case LZMA_OK:
-		return got == outn ? 0 : unpack_short("xz", got, outn, err);
+	z.next_in = in;
+	z.avail_in = n;
+	z.next_out = out;
+	z.avail_out = outn;
+	while (rc == LZMA_OK) /* until it ends, or gets no further */
+		rc = lzma_code(&z, LZMA_FINISH);
+	wants = lzma_memusage(&z);
+	lzma_end(&z);
+	switch (rc) {
+	case LZMA_STREAM_END:
+		return z.avail_out ? unpack_short("xz", outn - z.avail_out, outn, err) : 0;
 	case LZMA_BUF_ERROR:
-		return unpack_long("xz", outn, err);
+		return z.avail_out ? unpack_broken("xz", n, err) : unpack_long("xz", outn, err);
 	case LZMA_MEM_ERROR:
 		return err_set(err, ENOMEM, "Cannot allocate a decompressor");
 	case LZMA_MEMLIMIT_ERROR:
-		return err_set(err, EIO, "xz data wants %llu bytes of memory, more than %u",
-			       (unsigned long long)memory, UNPACK_XZ_MEMORY);
+		return err_set(err, EIO,
+			       "xz data wants %" PRIu64 " bytes of memory, more than %u", wants,
+			       UNPACK_XZ_MEMORY);
 	default:
 		return unpack_broken("xz", n, err);
 	}
