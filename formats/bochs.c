@@ -320,7 +320,7 @@ static int bochs_info(struct image *image, struct info *out, struct err *err)
 const struct format format_bochs = {
 	.name = "bochs",
 	.summary = "Growing disk image of Bochs",
-	.caps = FORMAT_OPAQUE,
+	.caps = FORMAT_OPAQUE | FORMAT_INFO_OURS,
 	.probe = bochs_probe,
 	.open = bochs_open,
 	.info = bochs_info,

@@ -298,7 +298,7 @@ static int cloop_check(struct image *image, struct check *check, struct err *err
 const struct format format_cloop = {
 	.name = "cloop",
 	.summary = "Compressed loop device",
-	.caps = FORMAT_OPAQUE | FORMAT_CHECK_OURS,
+	.caps = FORMAT_OPAQUE | FORMAT_INFO_OURS | FORMAT_CHECK_OURS,
 	.probe = cloop_probe,
 	.open = cloop_open,
 	.info = cloop_info,

@@ -213,7 +213,7 @@ static int dmg_info(struct image *image, struct info *out, struct err *err)
 const struct format format_dmg = {
 	.name = "dmg",
 	.summary = "Mac OS disk image",
-	.caps = FORMAT_OPAQUE | FORMAT_CHECK_OURS,
+	.caps = FORMAT_OPAQUE | FORMAT_INFO_OURS | FORMAT_CHECK_OURS,
 	.probe_tail = dmg_probe_tail,
 	.open = dmg_open,
 	.info = dmg_info,

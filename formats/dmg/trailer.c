@@ -80,14 +80,21 @@ static size_t find_magic(const uint8_t *p, size_t n)
 	return n;
 }
 
+static int no_trailer(struct err *err)
+{
+	return err_set(err, EINVAL, "Could not locate UDIF trailer in dmg file");
+}
+
 int dmg_trailer_read(struct blk *file, struct dmg_trailer *h, struct err *err)
 {
 	uint8_t buf[2 * DMG_TRAILER_LEN - 1];
 	uint64_t size = blk_size(file);
 	size_t n = MIN(size, sizeof(buf)), at;
 
-	if (size < DMG_TRAILER_LEN)
+	if (size == 0)
 		return err_set(err, EINVAL, "dmg file must be at least 512 bytes long");
+	if (size < DMG_TRAILER_LEN)
+		return no_trailer(err);
 	if (blk_pread(file, buf, 8, 0, err))
 		return -1;
 	if (memcmp(buf, "encrcdsa", 8) == 0)
@@ -100,7 +107,7 @@ int dmg_trailer_read(struct blk *file, struct dmg_trailer *h, struct err *err)
 			       "The image is encrypted (cdsaencr): it cannot be read");
 	at = find_magic(buf, n);
 	if (at == n)
-		return err_set(err, EINVAL, "Could not locate UDIF trailer in dmg file");
+		return no_trailer(err);
 	layout_decode(dmg_trailer_fields, buf + at, h);
 	return dmg_trailer_check(h, size, err);
 }

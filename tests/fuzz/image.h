@@ -10,9 +10,10 @@
  *		       fuzz_image_write(&format_x, data, n);
  *	}
  *
- * An input that the format's probe takes is the file itself. Else the first byte is the
- * file's size in units of 16 KiB, and records follow, a big-endian number of the 64-byte line
- * and its 64 bytes: so seeds with large blocks stay small (tests/fuzz/pack.py makes them).
+ * An input that the format's probe takes is the file itself, as is any of a format without one.
+ * Else the first byte is the file's size in units of 16 KiB, and records follow, a big-endian
+ * number of the 64-byte line and its 64 bytes: so seeds with large blocks stay small
+ * (tests/fuzz/pack.py makes them).
  */
 #ifndef TESTS_FUZZ_IMAGE_H
 #define TESTS_FUZZ_IMAGE_H
@@ -124,7 +125,7 @@ static inline struct blk *fuzz_file(const struct format *format, const uint8_t *
 	size_t size = (size_t)data[0] << 14, lines = size / FUZZ_LINE;
 	struct blk *blk;
 
-	if (format->probe(data, n, n) >= 50) {
+	if (!format->probe || format->probe(data, n, n) >= 50) {
 		blk = fuzz_new(n);
 		memcpy(((struct fuzz_file *)blk)->data, data, n);
 		if (fuzz_mend)

@@ -254,4 +254,5 @@ def main():
         f.write(koly)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -306,7 +306,7 @@ static void test_trailer(void **state)
 		if (bad[i].at == 216 || bad[i].at == 224)
 			memset(trailer + 216, 0, 16);
 	}
-	refused(data, 511, "at least 512");
+	refused(data, 511, "Could not locate");
 	refused(data, 0, "at least 512");
 	refused(data, n - 1, "Could not locate");
 	memcpy(trailer + 504, "cdsaencr", 8);

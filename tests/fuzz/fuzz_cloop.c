@@ -1,0 +1,11 @@
+/* cloop: reading. */
+#include "tests/fuzz/image.h"
+
+#include "formats/cloop.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
+{
+	return fuzz_image_read(&format_cloop, data, n);
+}

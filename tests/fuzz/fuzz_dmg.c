@@ -1,0 +1,11 @@
+/* dmg: reading. */
+#include "tests/fuzz/image.h"
+
+#include "formats/dmg/dmg.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
+{
+	return fuzz_image_read(&format_dmg, data, n);
+}
