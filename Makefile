@@ -27,9 +27,9 @@ deb_test := libcmocka-dev perl python3 qemu-utils e2fsprogs dosfstools mtools mo
 deb_dev := git clang libclang-rt-dev clang-format valgrind cppcheck shellcheck mandoc time
 
 # Sources, found by where they are.
-lib_src := $(sort $(wildcard lib/*.c lib/*/*.c crypto/*.c formats/*.c formats/*/*.c nbd/*.c))
+lib_src := $(sort $(wildcard lib/*.c lib/*/*.c lib/*/*/*.c crypto/*.c formats/*.c formats/*/*.c nbd/*.c))
 cmd_src := $(sort $(filter-out cmd/main.c,$(wildcard cmd/*.c)))
-test_src := $(sort $(wildcard tests/*/test_*.c tests/*/*/test_*.c))
+test_src := $(sort $(wildcard tests/*/test_*.c tests/*/*/test_*.c tests/*/*/*/test_*.c))
 test_kit := $(sort $(filter-out $(test_src),$(wildcard tests/lib/*.c)))
 fuzz_src := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 sh_tests := $(sort $(wildcard tests/cli/*.t tests/interop/*.t))

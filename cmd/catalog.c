@@ -10,7 +10,6 @@
 extern const struct format format_qcow2, format_vdi, format_vhdx, format_vpc;
 extern const struct format format_parallels;
 extern const struct format format_bochs, format_cloop, format_dmg;
-extern const struct protocol fat_protocol;
 extern const struct format format_qed, format_qcow;
 extern const struct format format_vmdk;
 
@@ -33,7 +32,7 @@ const struct format *const catalog_formats[] = {
 /* clang-format on */
 
 const struct protocol *const catalog_protocols[] = {
-	&io_file, &io_host_device, &io_null_co, &io_null_aio, &io_ova, &fat_protocol, NULL,
+	&io_file, &io_host_device, &io_null_co, &io_null_aio, &io_ova, &io_vvfat, NULL,
 };
 
 const struct format *catalog_format(const char *name)

@@ -7,6 +7,7 @@
  * mem		a buffer in memory: tests and fuzzing.
  * null		null-co, null-aio: a disk that forgets.
  * ova		a disk inside of an OVA, read in place.
+ * fat		vvfat: a folder as a FAT disk, made while it is read.
  *
  * Threads: as blk. Errors: text begins with what failed, as the peer words it:
  * "Could not open 'NAME': No such file or directory".
@@ -45,7 +46,7 @@ struct protocol {
 		      struct err *err);
 };
 
-extern const struct protocol io_file, io_host_device, io_null_co, io_null_aio, io_ova;
+extern const struct protocol io_file, io_host_device, io_null_co, io_null_aio, io_ova, io_vvfat;
 
 /*
  * Locks, as the peer takes them (lib/io/file_lock.c says which bytes). Raw images and the

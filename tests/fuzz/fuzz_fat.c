@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "formats/fat/fat.h"
+#include "lib/io/fat/fat.h"
 #include "lib/bytes.h"
 #include "lib/mem.h"
 

@@ -1,5 +1,5 @@
 /* The protocol vvfat: the parts of the disk in order, and which bytes are where. */
-#include "formats/fat/fat.h"
+#include "lib/io/fat/fat.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -364,7 +364,7 @@ static const struct opt fat_opts[] = {
 	{0},
 };
 
-const struct protocol fat_protocol = {
+const struct protocol io_vvfat = {
 	.name = "vvfat",
 	.scheme = "fat:",
 	.open_opts = fat_opts,

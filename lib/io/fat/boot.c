@@ -4,7 +4,7 @@
  */
 #include <string.h>
 
-#include "formats/fat/fat.h"
+#include "lib/io/fat/fat.h"
 #include "lib/bytes.h"
 #include "lib/layout.h"
 #include "lib/mem.h"

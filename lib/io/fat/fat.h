@@ -20,8 +20,8 @@
  * that each type of FAT can count. What the folder has above them is refused when it is
  * opened. Memory grows with the number of files and the length of their names only.
  */
-#ifndef FORMATS_FAT_FAT_H
-#define FORMATS_FAT_FAT_H
+#ifndef LIB_IO_FAT_FAT_H
+#define LIB_IO_FAT_FAT_H
 
 #include <pthread.h>
 #include <stdbool.h>

@@ -6,11 +6,9 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
-#include "formats/fat/fat.h"
+#include "lib/io/fat/fat.h"
 #include "lib/bytes.h"
 #include "tests/lib/stamp.h"
-
-extern const struct protocol fat_protocol;
 
 static char warned[2000];
 
@@ -30,7 +28,7 @@ static int fresh(void **state)
 
 static struct blk *open_fat(const char *opts)
 {
-	return scratch_open(&fat_protocol, NULL, 0, opts);
+	return scratch_open(&io_vvfat, NULL, 0, opts);
 }
 
 static void refused(const char *opts, const char *why)
@@ -397,7 +395,7 @@ static void refusals(void **state)
 	refused("dir=d,label=\xc3\xa4", "cannot be the label");
 	refused("dir=nothing", "Could not read directory nothing: No such file");
 	refused("dir=d,floppy=on,fat-type=32", "too small for FAT32");
-	assert_null(scratch_open(&fat_protocol, NULL, IO_WRITE, "dir=d"));
+	assert_null(scratch_open(&io_vvfat, NULL, IO_WRITE, "dir=d"));
 	assert_string_equal(err.text, "Image is read-only");
 	setenv("SOURCE_DATE_EPOCH", "yesterday", 1);
 	refused("dir=d", "SOURCE_DATE_EPOCH is 'yesterday'");

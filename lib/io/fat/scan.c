@@ -16,7 +16,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "formats/fat/fat.h"
+#include "lib/io/fat/fat.h"
 #include "lib/array.h"
 #include "lib/mem.h"
 

@@ -1,7 +1,7 @@
 /* The FAT: each entry names the next cluster of its file. All files are in one piece. */
 #include <string.h>
 
-#include "formats/fat/fat.h"
+#include "lib/io/fat/fat.h"
 
 #define END_OF_FILE 0x0fffffffu
 

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "formats/fat/fat.h"
+#include "lib/io/fat/fat.h"
 #include "lib/mem.h"
 
 #define SCHEME	   "fat:"
@@ -34,8 +34,6 @@ static int unknown(const char *word, struct err *err)
 static int take(struct words *w, const char *word, struct err *err)
 {
 	static const char label[] = "label=";
-	unsigned type;
-
 	if (strcmp(word, "") == 0)
 		return 0;
 	if (strcmp(word, "floppy") == 0) {
@@ -46,10 +44,12 @@ static int take(struct words *w, const char *word, struct err *err)
 		free(w->label);
 		w->label = strdup(word + strlen(label));
 		return w->label ? 0 : err_nomem(err, strlen(word), "a label");
-	} else if (strcmp(word, "12") == 0 || strcmp(word, "16") == 0 ||
-		   strcmp(word, "32") == 0) {
-		type = (unsigned)atoi(word);
-		w->type = MAX(w->type, type);
+	} else if (strcmp(word, "12") == 0) {
+		w->type = MAX(w->type, 12);
+	} else if (strcmp(word, "16") == 0) {
+		w->type = MAX(w->type, 16);
+	} else if (strcmp(word, "32") == 0) {
+		w->type = 32;
 	} else {
 		return unknown(word, err);
 	}

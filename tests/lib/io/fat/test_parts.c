@@ -1,7 +1,7 @@
 /* vvfat: the names of locations, short names, the FAT, and the borders between its types. */
 #include "tests/lib/io/scratch.h"
 
-#include "formats/fat/fat.h"
+#include "lib/io/fat/fat.h"
 #include "lib/bytes.h"
 #include "tests/lib/stamp.h"
 

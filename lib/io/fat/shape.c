@@ -9,7 +9,7 @@
 #include <errno.h>
 #include <inttypes.h>
 
-#include "formats/fat/fat.h"
+#include "lib/io/fat/fat.h"
 #include "lib/mem.h"
 
 #define TRACK	   63u

@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "formats/fat/fat.h"
+#include "lib/io/fat/fat.h"
 #include "lib/mem.h"
 
 #define KEPT_MAX 64
