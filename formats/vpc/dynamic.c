@@ -254,7 +254,10 @@ int vpc_make_empty(struct image *image, struct err *err)
 	int rc;
 
 	if (v->f.type == VPC_TYPE_FIXED)
-		return err_set(err, ENOTSUP, "A fixed VHD cannot be emptied");
+		return blk_zero(image->blk.lower, 0, image->blk.size, BLK_UNMAP, err) ||
+				       blk_flush(image->blk.lower, err)
+			       ? -1
+			       : 0;
 	if (blocks_start(b, err))
 		return -1;
 	pthread_mutex_lock(&b->lock);
