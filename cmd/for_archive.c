@@ -16,10 +16,11 @@
 #include "lib/mem.h"
 #include "lib/pack_gzip.h"
 #include "lib/tar.h"
+#include "lib/xml.h"
 
-#define PIECE	     (1u << 20)
-#define MANIFEST_MAX (1u << 20)
-#define SHOWN_MAX    80
+#define PIECE	  (1u << 20)
+#define TEXT_MAX  (1u << 20) /* of a descriptor or manifest */
+#define SHOWN_MAX 80
 
 static const char *shown(const char *name, char out[SHOWN_MAX + 1])
 {
@@ -238,13 +239,86 @@ static void look_line(struct for_verdict *v, const struct tar *tar, struct blk *
 			   "'%s' is not what its digest in the manifest says", at);
 }
 
+/* Owned by the caller; NULL: it is too long, or cannot be read. */
+static char *read_text(struct blk *bytes, const struct tar_member *m)
+{
+	char *text = m->size <= TEXT_MAX ? calloc(1, m->size + 1) : NULL;
+	struct err ignored;
+
+	if (text && blk_pread(bytes, text, m->size, m->off, &ignored) == 0)
+		return text;
+	free(text);
+	return NULL;
+}
+
+/* "ovf:File" and "File" are one, whatever the prefix is. */
+static const char *bare(const char *name)
+{
+	const char *colon = strchr(name, ':');
+
+	return colon ? colon + 1 : name;
+}
+
+static const struct xml *child(const struct xml *e, const char *name)
+{
+	for (e = xml_child(e, NULL); e; e = xml_next(e, NULL))
+		if (strcmp(bare(xml_name(e)), name) == 0)
+			return e;
+	return NULL;
+}
+
+/* The prefixes that are used; other ones are as rare as they are legal. */
+static const char *attr(const struct xml *e, const char *plain, const char *prefixed)
+{
+	const char *value = xml_attr(e, prefixed);
+
+	return value ? value : xml_attr(e, plain);
+}
+
+/* A file that the descriptor refers to. */
+static void look_reference(struct for_verdict *v, const struct tar *tar, const struct xml *e)
+{
+	const char *href = attr(e, "href", "ovf:href"), *size = attr(e, "size", "ovf:size");
+	const struct tar_member *m;
+	char at[SHOWN_MAX + 1];
+
+	if (!href || strstr(href, "://")) /* from elsewhere */
+		return;
+	m = member(tar, href, strlen(href));
+	if (!m)
+		for_refuse(v, "descriptor", NULL,
+			   "the descriptor names '%s', which is not there", shown(href, at));
+	else if (size && strtoull(size, NULL, 10) != m->size)
+		for_refuse(v, "descriptor", NULL,
+			   "'%s' has %" PRIu64 " bytes, not what the descriptor says",
+			   shown(href, at), m->size);
+}
+
+static void look_descriptor(struct for_verdict *v, const struct tar *tar, struct blk *bytes,
+			    const struct tar_member *m)
+{
+	AUTO_FREE char *text = read_text(bytes, m);
+	struct err err = {.text = "it is too long"};
+	struct xml *root = text ? xml_parse(text, m->size, &err) : NULL;
+
+	if (!root) {
+		for_refuse(v, "descriptor", NULL, "the descriptor cannot be read: %s",
+			   err.text);
+		return;
+	}
+	for (const struct xml *e = xml_child(child(root, "References"), NULL); e;
+	     e = xml_next(e, NULL))
+		if (strcmp(bare(xml_name(e)), "File") == 0)
+			look_reference(v, tar, e);
+	xml_free(root);
+}
+
 static void look_manifest(struct for_verdict *v, const struct tar *tar, struct blk *bytes,
 			  const struct tar_member *m)
 {
-	AUTO_FREE char *text = m->size <= MANIFEST_MAX ? calloc(1, m->size + 1) : NULL;
-	struct err err;
+	AUTO_FREE char *text = read_text(bytes, m);
 
-	if (!text || blk_pread(bytes, text, m->size, m->off, &err)) {
+	if (!text) {
 		for_refuse(v, "manifest", NULL, "the manifest cannot be read");
 		return;
 	}
@@ -292,6 +366,8 @@ static void look_members(struct for_verdict *v, const struct tar *tar, struct bl
 	for (size_t i = 0; i < tar->n && v->n < REASONS_MAX; i++) {
 		const struct tar_member *m = &tar->member[i];
 
+		if (i == 0 && ends_in(m->name, ".ovf"))
+			look_descriptor(v, tar, bytes, m);
 		if (ends_in(m->name, ".mf"))
 			look_manifest(v, tar, bytes, m);
 		if (!m->plain || !ends_in(m->name, ".vmdk"))

@@ -3,6 +3,7 @@
  */
 #include "cmd/for_check.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
@@ -138,13 +139,12 @@ static bool in_list(const char *list, const char *word)
 }
 
 /* 'ddb.adapterType = "lsilogic"' in the first bytes of the file. */
-static bool find_adapter(struct blk *bytes, char *out, size_t room)
+static bool find_ddb(struct blk *bytes, const char *key, char *out, size_t room)
 {
-	static const char key[] = "ddb.adapterType";
 	AUTO_FREE char *head = calloc(1, HEAD_BYTES + 1);
-	size_t n = MIN(blk_size(bytes), HEAD_BYTES);
-	const char *at, *end;
+	size_t n = MIN(blk_size(bytes), HEAD_BYTES), len;
 	struct err ignored;
+	const char *at;
 
 	if (!head || blk_pread(bytes, head, n, 0, &ignored))
 		return false;
@@ -154,12 +154,33 @@ static bool find_adapter(struct blk *bytes, char *out, size_t room)
 	at += strcspn(at, "\"\n");
 	if (*at != '"')
 		return false;
-	end = strchr(++at, '"');
-	if (!end || (size_t)(end - at) >= room)
+	len = strcspn(++at, "\"\n");
+	if (len >= room)
 		return false;
-	memcpy(out, at, (size_t)(end - at));
-	out[end - at] = '\0';
+	for (size_t i = 0; i < len; i++)
+		out[i] = (char)(isprint((unsigned char)at[i]) ? at[i] : '?');
+	out[len] = '\0';
 	return true;
+}
+
+/* Options of the row that the descriptor tells. */
+static void look_ddb(struct for_verdict *v, const struct for_key *k, struct blk *bytes)
+{
+	static const struct {
+		const char *option, *key, *kind, *what;
+	} t[] = {
+		{"adapter_type", "ddb.adapterType", "adapter", "the adapter"},
+		{"hwversion", "ddb.virtualHWVersion", "hardware-version", "hardware version"},
+	};
+	char value[40];
+
+	for (size_t i = 0; i < ARRAY_LEN(t); i++)
+		if (strcmp(k->key, t[i].option) == 0 &&
+		    find_ddb(bytes, t[i].key, value, sizeof(value)) &&
+		    !for_value_fits(k, value))
+			for_refuse(v, t[i].kind, NULL,
+				   "the VMDK is for %s '%s', and %s takes %s|%s", t[i].what,
+				   value, v->to->title, k->value, k->also);
 }
 
 static void look_vmdk(struct for_verdict *v, const struct for_format *row, struct blk *bytes,
@@ -167,19 +188,13 @@ static void look_vmdk(struct for_verdict *v, const struct for_format *row, struc
 {
 	const char *type = info->specific ? json_str(json_get(info->specific, "create-type"))
 					  : "";
-	char adapter[40];
 
 	if (row->subformat && !in_list(row->subformat, type))
 		for_refuse(v, "subformat", NULL, "the VMDK is %s, and has to be %.*s",
 			   *type ? type : "of no known kind", (int)strcspn(row->subformat, "|"),
 			   row->subformat);
 	for (size_t i = 0; i < ARRAY_LEN(row->key) && row->key[i].key; i++)
-		if (strcmp(row->key[i].key, "adapter_type") == 0 &&
-		    find_adapter(bytes, adapter, sizeof(adapter)) &&
-		    !for_value_fits(&row->key[i], adapter))
-			for_refuse(v, "adapter", NULL,
-				   "the VMDK is for the adapter '%s', and %s takes %s or %s",
-				   adapter, v->to->title, row->key[i].value, row->key[i].also);
+		look_ddb(v, &row->key[i], bytes);
 }
 
 /* ---- an image ---------------------------------------------------------------------------- */

@@ -34,6 +34,11 @@ for c in convert check; do
 	like "$(platter $c --help)" '--for TARGET' "$c --help speaks of it"
 done
 
+for t in azure hyperv esxi vsphere virtualbox aws gcp kvm; do
+	run platter check --for $t disk
+	like "$rc,$err" '^(0,|2,'$t': )' "$t is a target"
+done
+
 # ---- the ways that do not go with it ------------------------------------------------------------
 no() { # TEXT ARG...
 	local text=$1 before
@@ -270,7 +275,10 @@ if has vmdk; then
 	platter convert -q -O vmdk disk sparse.vmdk
 	refused vsphere sparse.vmdk 'the VMDK is monolithicSparse, and has to be streamOptimized'
 	platter convert -q -O vmdk -o subformat=streamOptimized,adapter_type=legacyESX disk legacy.vmdk
-	refused vsphere legacy.vmdk "adapter 'legacyESX'"
+	refused vsphere legacy.vmdk "the VMDK is for the adapter 'legacyESX'"
+	platter convert -q -O vmdk -o subformat=streamOptimized,hwversion=99 disk new.vmdk
+	refused esxi new.vmdk "the VMDK is for hardware version '99'"
+	rm -f new.vmdk
 	rm -f out.*
 	no 'subformat=monolithicSparse will not do' --for vsphere -o subformat=monolithicSparse disk out.vmdk
 	ok platter convert -q --for virtualbox -O vmdk disk out.vmdk

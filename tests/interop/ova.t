@@ -186,6 +186,15 @@ like "$err" 'does not begin with a descriptor' 'the wrong order'
 	tar --format=ustar -cf ../mf.ova my_disk.ovf my_disk.mf my_disk-disk1.vmdk)
 exits 2 platter check --for vsphere mf.ova
 like "$err" "names 'nosuch', which is not there.*cannot be read: 'what'" 'lines of the manifest'
+(cd x && tar --format=ustar -cf ../ref.ova my_disk.ovf)
+exits 2 platter check --for vsphere ref.ova
+like "$err" "descriptor names 'my_disk-disk1.vmdk', which is not there" 'a file that the descriptor refers to'
+(cd x && truncate -s -512 my_disk-disk1.vmdk && tar --format=ustar -cf ../short.ova my_disk.ovf my_disk-disk1.vmdk)
+exits 2 platter check --for vsphere short.ova
+like "$err" "'my_disk-disk1.vmdk' has [0-9]+ bytes, not what the descriptor says" 'one that is too short'
+(cd x && echo '<Envelope' >my_disk.ovf && tar --format=ustar -cf ../xml.ova my_disk.ovf my_disk-disk1.vmdk)
+exits 2 platter check --for vsphere xml.ova
+like "$err" 'the descriptor cannot be read: ' 'one that is no XML'
 tar --format=ustar -cf kind.ova a.ovf 'b disk.qcow2'
 exits 2 platter check --for vsphere kind.ova
 like "$err" 'holds no VMDK' 'no disk of its kind'
