@@ -16,7 +16,7 @@ NONE = "{00000000-0000-0000-0000-000000000000}"
 
 class Expanding:
     def __init__(self, path):
-        self.f = open(path, "rb")  # pylint: disable=consider-using-with
+        self.f = open(path, "rb")
         head = self.f.read(64)
         magic = head[:16]
         (version, _, _, self.tracks, n, sectors, self.in_use, data_off, _, _) = \
