@@ -175,6 +175,42 @@ for n in 1 2 3; do
 	ok -n "killed $n: we mend it" peer compare -q -f vhdx -F vhdx ours/killed ours/mended
 done
 
+# we are killed before any of the calls that change the file: each sector is the old or the new
+# one or zeros (the target is emptied first), and the same to the peer after its repair
+suicide=${PLATTER%/*}/tests/cli/suicide
+among() { python3 - "$@" <<'END'
+import sys
+got, *rest = (open(name, "rb").read() for name in sys.argv[1:])
+rest.append(bytes(len(got)))
+for i in range(0, len(got), 512):
+    if not any(got[i:i + 512] == r[i:i + 512] for r in rest):
+        sys.exit("sector %d is none of them" % (i // 512))
+END
+}
+if [ -x "$suicide" ]; then
+	rm -f ours/good
+	peer create -q -f vhdx -o block_size=1M ours/good 6M
+	io -f vhdx -c 'write -P 3 1M 300k' -c 'write -P 4 4M 1M' ours/good
+	peer convert -O raw ours/good ours/old
+	head -c 6M ours/whole >ours/new
+	cp ours/good ours/w
+	KILL_COUNT=$T/calls ok -n 'we write' "$suicide" convert -n -m 1 -f raw -O vhdx ours/new ours/w
+	why=''
+	for ((n = 1; n <= $(cat calls); n++)); do
+		cp ours/good ours/w
+		{
+			(KILL_AT=$n exec "$suicide" convert -n -m 1 -f raw -O vhdx ours/new ours/w) >/dev/null
+		} 2>/dev/null
+		qimg check -q ours/w 2>/dev/null || { why="our check at call $n"; break; }
+		qimg convert -O raw ours/w ours/back || { why="we cannot read at call $n"; break; }
+		peer check -q -r all ours/w 2>/dev/null
+		peer convert -O raw ours/w ours/want || { why="the peer cannot read at call $n"; break; }
+		cmp -s ours/back ours/want || { why="not the same disk at call $n"; break; }
+		among ours/back ours/old ours/new || { why="at call $n"; break; }
+	done
+	is "$why" '' "killed at $((n - 1)) of $(cat calls) calls"
+fi
+
 # ---- a difference to another ------------------------------------------------------------------
 ok -n 'a difference is read through its parent' qimg convert -O raw ours/diff.vhdx ours/back
 is "$(dd if=ours/back bs=512 count=1 skip=9 status=none | tr -d '\211' | wc -c)" 0 'a sector of it'
