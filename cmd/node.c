@@ -416,6 +416,8 @@ static void tell_warning(const struct image *image)
 		fprintf(stderr, "%s: warning: %s", cmd_name, image->warning);
 	else if (image->warning)
 		cmd_warn("%s", image->warning);
+	if (image->note && cmd_persona == PERSONA_PLATTER)
+		cmd_warn("%s: %s", image->blk.name, image->note);
 }
 
 /* Before an image that was not closed cleanly is written, its own books are put in order. */

@@ -69,6 +69,8 @@ struct image {
 
 	/* What whoever opened it should be told, once; NULL: nothing. Owned. */
 	char *warning;
+	char *note; /* the same, where the peer says nothing: under our own name alone. Owned.
+		     */
 
 	/* Set by rebase: what is absent will be read from an image that is not below yet. So
 	 * zeros have to be said, also where there is nothing below now. */

@@ -192,6 +192,7 @@ static int vpc_close(struct blk *blk, struct err *err)
 	cache_free(v->bits);
 	free(v->b.image.backing);
 	free(v->b.image.backing_format);
+	free(v->b.image.note);
 	free(v);
 	return rc;
 }

@@ -54,6 +54,7 @@ static int fixed_fd(struct blk *blk, uint64_t *base)
 
 static int fixed_close(struct blk *blk, struct err *err)
 {
+	free(((struct vpc *)blk)->b.image.note);
 	free(blk);
 	return 0;
 }

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -77,6 +78,25 @@ static int choose_footer(struct vpc *v, struct err *err)
 	return 0;
 }
 
+/* ---- the disk's size ----------------------------------------------------------------- */
+
+/* VirtualBox and Virtual PC have disks that are longer than their geometry. */
+static int note_size(struct vpc *v, const char *by, uint64_t size, struct err *err)
+{
+	uint64_t current = v->f.current_size;
+
+	if (by || current < size + VPC_SECTOR)
+		return 0;
+	if (asprintf(&v->b.image.note,
+		     "the disk is taken to have the %" PRIu64
+		     " bytes of its geometry, as QEMU does; by its footer they are %" PRIu64
+		     " (--image-opts driver=vpc,force_size_calc=current_size,...)",
+		     size, current) >= 0)
+		return 0;
+	v->b.image.note = NULL;
+	return err_nomem(err, 200, "a note");
+}
+
 /* ---- open --------------------------------------------------------------------------- */
 
 static int vpc_open_as(struct vpc *v, const struct opts *opts, struct err *err)
@@ -85,7 +105,8 @@ static int vpc_open_as(struct vpc *v, const struct opts *opts, struct err *err)
 	const char *by = opts ? opts_get(opts, "force_size_calc") : NULL;
 	uint64_t size;
 
-	if (choose_footer(v, err) || vpc_disk_size(&v->f, by, &size, err))
+	if (choose_footer(v, err) || vpc_disk_size(&v->f, by, &size, err) ||
+	    note_size(v, by, size, err))
 		return -1;
 	v->b.blocks.size = size;
 	blk->size = size;
