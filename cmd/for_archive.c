@@ -159,7 +159,7 @@ static int look_tar_gz(struct for_verdict *v, struct blk *bytes, struct err *err
 	else
 		p.gzip = gzip_open(more, &p, err);
 	if (p.gzip && (rc = look_stream(v, &p, err)) != 0) {
-		for_refuse(v, "damaged", NULL, "%s", err->text);
+		for_unread(v, "damaged", NULL, err);
 		rc = 0;
 	}
 	gzip_close(p.gzip);
@@ -233,20 +233,22 @@ static void look_line(struct for_verdict *v, const struct tar *tar, struct blk *
 		for_refuse(v, "manifest", NULL, "the manifest has an unknown digest of '%s'",
 			   at);
 	else if (digest(bytes, m, kind, hex, &err))
-		for_refuse(v, "unreadable", NULL, "'%s': %s", at, err.text);
+		for_unread(v, "unreadable", at, &err);
 	else if (strcasecmp(hex, close) != 0)
 		for_refuse(v, "manifest", NULL,
 			   "'%s' is not what its digest in the manifest says", at);
 }
 
 /* Owned by the caller; NULL: it is too long, or cannot be read. */
-static char *read_text(struct blk *bytes, const struct tar_member *m)
+static char *read_text(struct for_verdict *v, struct blk *bytes, const struct tar_member *m)
 {
 	char *text = m->size <= TEXT_MAX ? calloc(1, m->size + 1) : NULL;
 	struct err ignored;
 
 	if (text && blk_pread(bytes, text, m->size, m->off, &ignored) == 0)
 		return text;
+	if (!text && m->size <= TEXT_MAX)
+		v->lost = true;
 	free(text);
 	return NULL;
 }
@@ -297,13 +299,12 @@ static void look_reference(struct for_verdict *v, const struct tar *tar, const s
 static void look_descriptor(struct for_verdict *v, const struct tar *tar, struct blk *bytes,
 			    const struct tar_member *m)
 {
-	AUTO_FREE char *text = read_text(bytes, m);
-	struct err err = {.text = "it is too long"};
+	AUTO_FREE char *text = read_text(v, bytes, m);
+	struct err err = {.num = EFBIG, .text = "it is too long"};
 	struct xml *root = text ? xml_parse(text, m->size, &err) : NULL;
 
 	if (!root) {
-		for_refuse(v, "descriptor", NULL, "the descriptor cannot be read: %s",
-			   err.text);
+		for_unread(v, "descriptor", "the descriptor cannot be read", &err);
 		return;
 	}
 	for (const struct xml *e = xml_child(child(root, "References"), NULL); e;
@@ -316,7 +317,7 @@ static void look_descriptor(struct for_verdict *v, const struct tar *tar, struct
 static void look_manifest(struct for_verdict *v, const struct tar *tar, struct blk *bytes,
 			  const struct tar_member *m)
 {
-	AUTO_FREE char *text = read_text(bytes, m);
+	AUTO_FREE char *text = read_text(v, bytes, m);
 
 	if (!text) {
 		for_refuse(v, "manifest", NULL, "the manifest cannot be read");
@@ -349,7 +350,7 @@ static void look_disk(struct for_verdict *v, const char *disk)
 	r.name = name;
 	chain = stack_open(&r, &err);
 	if (!chain) {
-		for_refuse(v, "unreadable", NULL, "%s", err.text);
+		for_unread(v, "unreadable", NULL, &err);
 		return;
 	}
 	for_look(v, chain, chain->layer[0]->lower, shown(disk, at));
@@ -388,7 +389,7 @@ static int look_ova(struct for_verdict *v, struct blk *bytes, struct err *err)
 		for_refuse(v, "format", NULL, "the file is a tar archive, and %s takes %s",
 			   v->to->title, v->to->takes);
 	} else if (tar_list(bytes, &tar, err)) {
-		for_refuse(v, "damaged", NULL, "%s", err->text);
+		for_unread(v, "damaged", NULL, err);
 		tar_free(&tar);
 	} else {
 		look_members(v, &tar, bytes);

@@ -52,6 +52,16 @@ void for_refuse(struct for_verdict *v, const char *kind, const char *remedy, con
 	v->reason[v->n++] = r;
 }
 
+void for_unread(struct for_verdict *v, const char *kind, const char *what,
+		const struct err *err)
+{
+	if (err->num == ENOMEM)
+		v->lost = true;
+	else
+		for_refuse(v, kind, NULL, "%s%s%s", what ? what : "", what ? ": " : "",
+			   err->text);
+}
+
 static void verdict_free(struct for_verdict *v)
 {
 	for (size_t i = 0; i < v->n; i++) {
@@ -233,8 +243,7 @@ void for_look(struct for_verdict *v, struct chain *chain, struct blk *bytes, con
 	struct err err;
 
 	if (image->format->info && image->format->info(image, &info, &err)) {
-		for_refuse(v, "unreadable", "platter check tells more", "%s%s%s",
-			   disk ? disk : "", disk ? ": " : "", err.text);
+		for_unread(v, "unreadable", disk, &err);
 		return;
 	}
 	v->format = image->format->name;

@@ -30,6 +30,10 @@ struct for_verdict {
 void for_refuse(struct for_verdict *v, const char *kind, const char *remedy, const char *fmt,
 		...) __attribute__((format(printf, 4, 5)));
 
+/* The same for what could not be read, as `err` says; memory that is short is no reason. */
+void for_unread(struct for_verdict *v, const char *kind, const char *what,
+		const struct err *err);
+
 /* Looks at an image; NULL of `disk` is the file itself, else it is in an OVA. `bytes`: what
  * the image lies in. */
 void for_look(struct for_verdict *v, struct chain *chain, struct blk *bytes, const char *disk);

@@ -34,6 +34,20 @@ ln -s sub/none folder/link
 each map fat:floppy:label=x:folder
 makes convert -O raw fat:floppy:12:folder new
 
+# archives; their names end as they have to
+archive() { # NAME ARG...
+	NOMEM_TARGET=$T/$1 each "${@:2}"
+	rm -f "$T/$1"
+}
+archive new.tar.gz convert -q -m 1 --for gcp data new.tar.gz
+archive new.ova convert -q -m 1 --for vsphere data new.ova
+platter convert -q --for vsphere data disk.ova
+platter convert -q --for gcp data disk.tar.gz
+each info ova:disk.ova
+each check -q --for vsphere disk.ova
+each check -q --for gcp disk.tar.gz
+each check -q --for kvm --output json top
+
 makes create -f raw new 1M
 makes create -f qcow2 new 1M
 makes create -f qcow2 -o preallocation=metadata,lazy_refcounts=on new 64M
