@@ -15,7 +15,6 @@
 #include "cmd/help.h"
 #include "cmd/suggest.h"
 #include "lib/io/io.h"
-#include "formats/dmg/unpack.h"
 #include "lib/pack.h"
 
 const struct command *const commands[] = {
@@ -139,6 +138,18 @@ int cmd_with_image(const struct command *cmd, int argc, char **argv,
 	return rc;
 }
 
+/* What formats/dmg has of them. */
+#ifdef HAVE_BZIP2
+#define HAS_BZIP2 true
+#else
+#define HAS_BZIP2 false
+#endif
+#ifdef HAVE_LIBLZMA
+#define HAS_XZ true
+#else
+#define HAS_XZ false
+#endif
+
 static const char *with(bool has)
 {
 	return has ? "with" : "without";
@@ -152,8 +163,7 @@ void cmd_version(FILE *to)
 	else
 		fputs("platter " PLATTER_VERSION "\n", to);
 	fprintf(to, "Deflate by %s, %s zstd, %s bzip2, %s xz\n", pack_deflate_library(),
-		with(pack_has(CODEC_ZSTD)), with(unpack_has(UNPACK_BZIP2)),
-		with(unpack_has(UNPACK_XZ)));
+		with(pack_has(CODEC_ZSTD)), with(HAS_BZIP2), with(HAS_XZ));
 }
 
 /* The standard options, which stand before the command. -1: go on; else the exit code. */

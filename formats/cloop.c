@@ -84,7 +84,7 @@ static int get_offset(struct cloop *c, uint64_t i, uint64_t *off, struct err *er
 /* Blocks follow each other and are not longer than one can be. */
 static int check_table(struct cloop *c, struct err *err)
 {
-	uint64_t last, off;
+	uint64_t last = 0, off;
 
 	for (uint64_t i = 0; i <= c->h.blocks; i++) {
 		if (get_offset(c, i, &off, err))
