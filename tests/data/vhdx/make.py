@@ -16,8 +16,8 @@ import uuid
 MIB = 1 << 20
 LOG, BAT, META = MIB, 2 * MIB, 3 * MIB
 PAGE = 4096
-BASE, DATA, DISK, DIFF, LOG_ID = (uuid.UUID(int=n << 96 | 0x4000 << 64 | 0x8000 << 48 | n)
-                                  for n in range(1, 6))
+DATA, DISK, DIFF, LOG_ID = (uuid.UUID(int=n << 96 | 0x4000 << 64 | 0x8000 << 48 | n)
+                                  for n in range(2, 6))
 NULL = uuid.UUID(int=0)
 FULL, PARTIAL, ZERO, UNMAPPED = 6, 7, 2, 3
 
@@ -67,7 +67,8 @@ class Image:
         return b"".join(self.sectors.get((off + i) // 512, bytes(512)) for i in range(0, n, 512))
 
     def header(self, slot, sequence, data_id, log_id, log_len=MIB):
-        h = b"head" + struct.pack("<IQ", 0, sequence) + BASE.bytes_le + data_id.bytes_le
+        h = b"head" + struct.pack("<IQ", 0, sequence) + uuid.UUID(int=data_id.int + 1).bytes_le
+        h += data_id.bytes_le
         h += log_id.bytes_le + struct.pack("<HHIQ", 0, 1, log_len, LOG)
         self.put(65536 * (1 + slot), summed(h.ljust(PAGE, b"\0")))
 
