@@ -185,6 +185,7 @@ static int place_one(struct copy_job *job, const struct out *o, struct err *err)
 {
 	const struct engine *e = job->engine;
 	uint64_t end = o->off + o->len, tail = copy_whole_end(e, end) ? 0 : end % e->grain;
+	uint64_t more = 0;
 	int rc;
 
 	if (o->kind == OUT_KEEP)
@@ -196,12 +197,17 @@ static int place_one(struct copy_job *job, const struct out *o, struct err *err)
 
 		return add_write(job, &w, err);
 	}
+	if (tail && o->kind == OUT_PACKED && (e->top->caps & BLK_WHOLE_PACK)) {
+		/* nothing is there that would have to stay: zeros fill the grain up */
+		more = MIN(e->grain - tail, blk_size(e->top) - end);
+		tail = 0;
+	}
 	if (tail < o->len && blk_touch(e->top, o->off, o->len - tail, err))
 		return -1;
 	if (tail == o->len)
 		rc = 0;
 	else if (o->kind == OUT_PACKED)
-		rc = place_packed(job, o->off, o->len - tail, err);
+		rc = place_packed(job, o->off, o->len - tail + more, err);
 	else
 		rc = place_data(job, o->off, o->len - tail, err);
 	return rc ? -1 : place_tail(job, end - tail, tail, err);

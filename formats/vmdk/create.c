@@ -184,6 +184,8 @@ struct vmdk_header vmdk_new_header(const struct vmdk_settings *s, uint64_t size)
 		h.flags &= ~(uint32_t)VMDK_F_RGD;
 		h.flags |= VMDK_F_PACKED | VMDK_F_MARKERS;
 		h.compression = 1;
+		if (s->parent)
+			h.flags |= VMDK_F_ZERO; /* over what the parent has */
 		h.rgd_at = 0;
 		h.gd_at = VMDK_GD_AT_END;
 		h.overhead = h.grain;

@@ -177,6 +177,23 @@ peer create -q -f vmdk -o subformat=streamOptimized ours/n.vmdk 40M
 ok -n "into the peer's, with tables ahead" qimg convert -n -O vmdk ours/mixed ours/n.vmdk
 ok -n 'it is there' peer compare -q -f raw -F vmdk ours/mixed ours/n.vmdk
 ok -n 'it is sound' peer_checks ours/n.vmdk
+head -c 1000000 /dev/urandom >ours/odd
+qimg create -q -f vmdk -o subformat=streamOptimized ours/n2.vmdk 5M
+ok -n 'less than there is room for, and no whole grain' qimg convert -n -O vmdk ours/odd ours/n2.vmdk
+ok -n 'it is there' peer compare -q -f raw -F vmdk ours/odd ours/n2.vmdk
+# over a parent zeros have to be said
+head -c 5M /dev/urandom >ours/below
+cp ours/below ours/above
+dd if=/dev/zero of=ours/above bs=64k seek=3 count=20 conv=notrunc status=none
+dd if=/dev/urandom of=ours/above bs=64k seek=30 count=2 conv=notrunc status=none
+qimg convert -O vmdk ours/below ours/p.vmdk
+for o in monolithicSparse twoGbMaxExtentSparse streamOptimized; do
+	rm -f ours/o*.vmdk
+	ok -n "an overlay, $o" qimg convert -O vmdk -o subformat=$o -B p.vmdk -F vmdk ours/above \
+		ours/o.vmdk
+	ok -n "an overlay, $o: the disk" peer compare -q -f raw -F vmdk ours/above ours/o.vmdk
+	ok -n "an overlay, $o: sound" qimg check -q ours/o.vmdk
+done
 # compressed data goes over as it is
 qimg convert -c -O qcow2 ours/mixed ours/c.qcow2
 qimg convert -O vmdk -o subformat=streamOptimized ours/c.qcow2 ours/c.vmdk
@@ -376,6 +393,30 @@ for n in se cowd; do
 	exits 1 -n "$n: is only read" qimg convert -n -O vmdk ours/back ours/$n.vmdk
 	exits 1 -n "$n: not without its descriptor" qimg info ours/$n.bin
 done
+
+# ---- all files or none ---------------------------------------------------------------------
+qimg convert -O vmdk ours/even ours/half.vmdk
+truncate -s -1M ours/half.vmdk
+mkdir ours/new
+for f in monolithicFlat twoGbMaxExtentSparse; do
+	exits 1 -n "$f from what cannot be read" platter convert -O vmdk -o subformat=$f \
+		ours/half.vmdk ours/new/x.vmdk
+	is "$(ls -A ours/new)" '' 'leaves nothing'
+	platter create -q -f vmdk -o subformat=$f ours/new/x.vmdk 1M
+	before=$(cat ours/new/* | cksum)
+	exits 1 -n "$f over another" platter convert -O vmdk -o subformat=$f ours/half.vmdk \
+		ours/new/x.vmdk
+	is "$(cat ours/new/* | cksum)" "$before" 'leaves that'
+	rm ours/new/*
+done
+cp ours/even ours/flat
+desc monolithicFlat 'RW 2048 FLAT "flat" 0' >ours/t.vmdk
+held -fraw flat 'while somebody writes the extent: read' convert -f vmdk -O raw t.vmdk back
+held -r t.vmdk 'while somebody reads the image: write its extent' resize -f raw flat +1M
+qimg convert -O vmdk -o subformat=twoGbMaxExtentSparse ours/even ours/l.vmdk
+held '' l.vmdk 'while somebody writes: info' info l.vmdk
+held -fraw l-s001.vmdk 'while somebody writes an extent: info' info l.vmdk
+held -r l.vmdk 'while somebody reads: write' convert -n -O vmdk even l.vmdk
 
 # ---- damage ---------------------------------------------------------------------------
 poke() { # AT VALUE...: 32-bit numbers in a copy of the image
