@@ -177,7 +177,7 @@ static int get_label(const struct opts *opts, struct fat_want *w, struct err *er
 	const char *label = opts_get(opts, "label");
 	size_t n;
 
-	if (!label)
+	if (!label || !label[0])
 		label = DEFAULT_LABEL;
 	n = strlen(label);
 	if (n > FAT_LABEL)

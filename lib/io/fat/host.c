@@ -93,35 +93,55 @@ static struct fat_open *choose(struct fat_pool *p, const struct fat_host *h)
 	return best;
 }
 
+/* Where the process has no descriptor left: another file's. */
+static bool close_idle(struct fat_pool *p)
+{
+	for (size_t i = 0; i < FAT_OPEN; i++) {
+		struct fat_open *s = &p->slot[i];
+
+		if (s->fd < 0 || s->users)
+			continue;
+		close(s->fd);
+		s->fd = -1;
+		return true;
+	}
+	return false;
+}
+
+static int open_in_slot(struct fat_host *h, struct fat_open *s, struct err *err)
+{
+	int fd;
+
+	do
+		fd = open_host(h, err);
+	while (fd < 0 && err->num == EMFILE && close_idle(h->pool));
+	if (fd < 0)
+		return -1;
+	if (s->fd >= 0)
+		close(s->fd);
+	s->fd = fd;
+	s->of = h;
+	return fd;
+}
+
 /* *slot NULL: the descriptor is the caller's own, to be closed. */
 static int take(struct fat_host *h, struct fat_open **slot, struct err *err)
 {
 	struct fat_pool *p = h->pool;
 	struct fat_open *s;
-	int fd;
+	int fd = -1;
 
 	pthread_mutex_lock(&p->lock);
 	s = choose(p, h);
-	if (s && (s->fd < 0 || s->of != h)) {
-		fd = open_host(h, err);
-		if (fd >= 0) {
-			if (s->fd >= 0)
-				close(s->fd);
-			s->fd = fd;
-			s->of = h;
-		} else {
-			s = NULL;
-		}
-	} else {
-		fd = s ? s->fd : -2;
-	}
-	if (s) {
+	*slot = s;
+	if (s)
+		fd = s->fd >= 0 && s->of == h ? s->fd : open_in_slot(h, s, err);
+	if (fd >= 0) {
 		s->users++;
 		s->used = ++p->clock;
 	}
 	pthread_mutex_unlock(&p->lock);
-	*slot = s;
-	return fd == -2 ? open_host(h, err) : fd;
+	return s ? fd : open_host(h, err);
 }
 
 static void give(struct fat_host *h, struct fat_open *slot, int fd)

@@ -100,10 +100,9 @@ static bool followed(const struct scan *s, size_t node, struct stat *st)
 	return is;
 }
 
-/* What the last node is. *keep: it goes onto the disk. */
-static int describe(struct scan *s, int dir, bool *keep, struct err *err)
+/* What a node is. *keep: it goes onto the disk. */
+static int describe(struct scan *s, size_t at, int dir, bool *keep, struct err *err)
 {
-	size_t at = s->t->n - 1;
 	struct fat_node *node = &s->t->node[at];
 	struct stat st;
 
@@ -151,11 +150,9 @@ static int check_size(struct scan *s, size_t at, struct err *err)
 		       path, s->t->node[at].size);
 }
 
-static int add(struct scan *s, int dir, size_t parent, const char *name, struct err *err)
+/* A name, of which nothing else is known yet. */
+static int add(struct fat_tree *t, size_t parent, const char *name, struct err *err)
 {
-	struct fat_tree *t = s->t;
-	bool keep;
-
 	if (t->n >= UINT32_MAX)
 		return err_set(err, EFBIG, "'%s' has too many files", t->node[0].name);
 	if (array_room(&t->node, &t->room, t->n, sizeof(*t->node), "the names of a folder",
@@ -167,27 +164,60 @@ static int add(struct scan *s, int dir, size_t parent, const char *name, struct 
 	if (!t->node[t->n].name)
 		return err_nomem(err, strlen(name) + 1, "a file name");
 	t->n++;
-	if (describe(s, dir, &keep, err) || (keep && check_size(s, t->n - 1, err)))
-		return -1;
-	if (!keep)
-		free(t->node[--t->n].name);
 	return 0;
+}
+
+static int by_name(const void *a, const void *b)
+{
+	const struct fat_node *x = a, *y = b;
+
+	return strcmp(x->name, y->name);
 }
 
 static int read_names(struct scan *s, size_t folder, DIR *dir, struct err *err)
 {
+	struct fat_tree *t = s->t;
+	size_t first = t->n;
 	const struct dirent *e;
 
 	for (;;) {
 		errno = 0;
 		e = readdir(dir);
 		if (!e)
-			return errno ? failed(s, folder, "directory", errno, err) : 0;
+			break;
 		if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
 			continue;
-		if (add(s, dirfd(dir), folder, e->d_name, err))
+		if (add(t, folder, e->d_name, err))
 			return -1;
 	}
+	if (errno)
+		return failed(s, folder, "directory", errno, err);
+	if (t->n - first > 1)
+		qsort(t->node + first, t->n - first, sizeof(*t->node), by_name);
+	return 0;
+}
+
+/* Learns what the names are, and drops those that have no place on the disk. */
+static int describe_all(struct scan *s, size_t first, int dir, struct err *err)
+{
+	struct fat_tree *t = s->t;
+	size_t kept = first;
+	int rc = 0;
+
+	for (size_t i = first; i < t->n; i++) {
+		bool keep = true;
+
+		if (rc == 0)
+			rc = describe(s, i, dir, &keep, err);
+		if (rc == 0 && keep)
+			rc = check_size(s, i, err);
+		if (keep)
+			t->node[kept++] = t->node[i];
+		else
+			free(t->node[i].name);
+	}
+	t->n = kept;
+	return rc;
 }
 
 static int open_folder(struct scan *s, size_t folder, struct err *err)
@@ -210,17 +240,11 @@ static int open_folder(struct scan *s, size_t folder, struct err *err)
 	return fd;
 }
 
-static int by_name(const void *a, const void *b)
-{
-	const struct fat_node *x = a, *y = b;
-
-	return strcmp(x->name, y->name);
-}
-
 static int scan_folder(struct scan *s, size_t folder, struct err *err)
 {
 	struct fat_tree *t = s->t;
 	int fd = open_folder(s, folder, err), rc;
+	size_t first;
 	DIR *dir;
 
 	if (fd < 0)
@@ -230,16 +254,14 @@ static int scan_folder(struct scan *s, size_t folder, struct err *err)
 		close(fd);
 		return failed(s, folder, "directory", errno, err);
 	}
-	t->node[folder].first = (uint32_t)t->n;
+	first = t->n;
 	rc = read_names(s, folder, dir, err);
+	if (rc == 0)
+		rc = describe_all(s, first, dirfd(dir), err);
 	closedir(dir);
-	if (rc)
-		return -1;
-	t->node[folder].count = (uint32_t)(t->n - t->node[folder].first);
-	if (t->node[folder].count > 1)
-		qsort(t->node + t->node[folder].first, t->node[folder].count, sizeof(*t->node),
-		      by_name);
-	return 0;
+	t->node[folder].first = (uint32_t)first;
+	t->node[folder].count = (uint32_t)(t->n - first);
+	return rc;
 }
 
 static int read_epoch(struct fat_tree *t, struct err *err)

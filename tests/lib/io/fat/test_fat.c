@@ -278,6 +278,29 @@ static void descriptors_are_few(void **state)
 	assert_int_equal(open_descriptors(), before);
 }
 
+/* A process that has next to none left. */
+static void descriptors_run_out(void **state)
+{
+	struct rlimit was, few;
+	char name[50];
+	struct blk *b;
+	uint8_t *all;
+
+	for (unsigned i = 0; i < 100; i++) {
+		snprintf(name, sizeof(name), "d/f%u", i);
+		put_file(name, "x", 1);
+	}
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &was), 0);
+	few = was;
+	few.rlim_cur = open_descriptors() + 5;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+	b = open_fat("dir=d,label=");
+	all = read_all(b);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &was), 0);
+	free(all);
+	close_ok(b);
+}
+
 /* Where the first file of a FAT16 disk begins, if it is the only one. */
 static uint64_t first_file(struct blk *b)
 {
@@ -377,7 +400,8 @@ static void links_and_others(void **state)
 	assert_memory_equal(all + 36 * 512, "inside\0", 7);
 	free(all);
 	close_ok(b);
-	/* five of six by name */
+	/* five of six by name, in order */
+	assert_memory_equal(warned, "'d/ABSOLUTE' is left out", 24);
 	assert_non_null(
 		strstr(warned, "is left out: it is a symbolic link that leads to no file"));
 	assert_non_null(strstr(warned, "'d': 1 more are left out"));
@@ -458,6 +482,7 @@ int main(void)
 		cmocka_unit_test_setup(same_folder_same_bytes, fresh),
 		cmocka_unit_test_setup(many_threads, fresh),
 		cmocka_unit_test_setup(descriptors_are_few, fresh),
+		cmocka_unit_test_setup(descriptors_run_out, fresh),
 		cmocka_unit_test_setup(files_that_change, fresh),
 		cmocka_unit_test_setup(links_and_others, fresh),
 		cmocka_unit_test_setup(refusals, fresh),
