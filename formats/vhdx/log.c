@@ -138,13 +138,30 @@ static int entry_whole(struct log *log, uint32_t at, const struct log_head *h, s
 	return data <= pages - head && crc == h->checksum;
 }
 
+/* Whole pages of a hole of the file from `at` on: a log may be long, and used little. */
+static uint64_t skip_hole(const struct log *log, uint64_t at)
+{
+	struct extent e;
+	struct err later; /* then it is read */
+
+	if (blk_extent(log->file, log->h->log_off + at, log->h->log_len - at, &e, &later) ||
+	    !(e.flags & EXT_ZERO))
+		return 0;
+	return round_down(e.len, VHDX_PAGE);
+}
+
 static int find_entries(struct log *log, struct err *err)
 {
 	for (uint64_t at = 0; at < log->h->log_len; at += VHDX_PAGE) {
-		uint8_t *page = page_at(log, at, err);
 		struct log_head h;
+		uint8_t *page;
 		int whole;
 
+		if (at % CHUNK == 0)
+			at += skip_hole(log, at);
+		if (at == log->h->log_len)
+			break;
+		page = page_at(log, at, err);
 		if (!page)
 			return -1;
 		layout_decode(log_head_fields, page, &h);
