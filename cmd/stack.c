@@ -314,6 +314,19 @@ struct blk *stack_data_file(const struct opts *def, const struct image *image,
 	return blk;
 }
 
+/* What has no size of its own is no part of a disk. */
+static int check_kind(const char *path, struct err *err)
+{
+	struct stat st;
+
+	if (stat(path, &st) || S_ISREG(st.st_mode) || S_ISBLK(st.st_mode))
+		return 0; /* opening it says why */
+	return err_set(err, EACCES,
+		       "The image names '%s' as an extent, which is neither a regular file nor "
+		       "a block device",
+		       path);
+}
+
 /* One of the image's other files: as the user says, else as the image does. */
 static struct blk *open_file(const struct opts *def, const struct image_file *f,
 			     const struct node_env *env, struct err *err)
@@ -332,6 +345,8 @@ static struct blk *open_file(const struct opts *def, const struct image_file *f,
 	if (f->key && node_has_child(def, f->key))
 		return node_open_child(def, f->key, &own, err);
 	path = trusted_path(def, f->name, "extent", f->key ? f->key : "file", err);
+	if (path && check_kind(path, err))
+		return NULL;
 	recorded = path ? opts_new(err) : NULL;
 	if (recorded && opts_set(recorded, "file.filename", path, err) == 0)
 		blk = node_open_child(recorded, "file", &own, err);

@@ -14,10 +14,12 @@
 #include "lib/array.h"
 #include "lib/mem.h"
 
-#define TABLE UINT64_MAX /* a place of metadata */
+#define TABLE UINT32_MAX
 
+/* Small, since there may be one for each grain of 2 TiB. */
 struct place {
-	uint64_t at, len, sector; /* of the disk, or TABLE */
+	uint64_t at;
+	uint32_t sectors, grain; /* grain TABLE: metadata */
 };
 
 struct checker {
@@ -28,14 +30,15 @@ struct checker {
 	bool changed;
 };
 
-static int add_place(struct checker *k, uint64_t at, uint64_t len, uint64_t sector,
+static int add_place(struct checker *k, uint64_t at, uint64_t len, uint64_t grain,
 		     struct err *err)
 {
 	if (len == 0)
 		return 0;
 	if (array_room(&k->place, &k->room, k->n, sizeof(*k->place), "places", err))
 		return -1;
-	k->place[k->n++] = (struct place){at, len, sector};
+	k->place[k->n++] = (struct place){at, (uint32_t)div_up(len, VMDK_SECTOR),
+					  (uint32_t)MIN(grain, TABLE)};
 	return 0;
 }
 
@@ -63,35 +66,37 @@ static int by_place(const void *a, const void *b)
 /* What reaches into what comes next. */
 static void check_overlaps(struct checker *k)
 {
-	uint64_t end = 0, owner = TABLE;
+	uint64_t end = 0, step = k->x->blocks.block / VMDK_SECTOR;
+	uint32_t owner = TABLE;
 
 	qsort(k->place, k->n, sizeof(*k->place), by_place);
 	for (size_t i = 0; i < k->n; i++) {
 		const struct place *p = &k->place[i];
-		uint64_t who = p->sector == TABLE ? owner : p->sector;
-		struct check_problem bad = problem(k, "overlap", who == TABLE ? 0 : who);
+		uint32_t who = p->grain == TABLE ? owner : p->grain;
+		struct check_problem bad = problem(k, "overlap", who == TABLE ? 0 : who * step);
 
-		if (p->at < end && owner == TABLE && p->sector == TABLE) {
+		if (p->at < end && owner == TABLE && p->grain == TABLE) {
 			check_find(k->c, &bad,
 				   "ERROR: tables and headers overlap at offset %#" PRIx64,
 				   p->at);
 			k->c->errors++;
-		} else if (p->at < end && (owner == TABLE || p->sector == TABLE)) {
+		} else if (p->at < end && (owner == TABLE || p->grain == TABLE)) {
 			check_find(k->c, &bad,
 				   "ERROR: cluster for sector %" PRIu64
 				   " overlaps a table or header at offset %#" PRIx64,
-				   disk_sector(k, who), p->at);
+				   disk_sector(k, who * step), p->at);
 			k->c->errors++;
 		} else if (p->at < end) {
 			check_find(k->c, &bad,
 				   "ERROR: clusters for sectors %" PRIu64 " and %" PRIu64
 				   " overlap at offset %#" PRIx64,
-				   disk_sector(k, owner), disk_sector(k, who), p->at);
+				   disk_sector(k, owner * step), disk_sector(k, who * step),
+				   p->at);
 			k->c->errors++;
 		}
-		if (p->at + p->len > end) {
-			end = p->at + p->len;
-			owner = p->sector;
+		if (p->at + (uint64_t)p->sectors * VMDK_SECTOR > end) {
+			end = p->at + (uint64_t)p->sectors * VMDK_SECTOR;
+			owner = p->grain;
 		}
 	}
 }
@@ -203,7 +208,7 @@ static int check_place(struct checker *k, uint64_t i, uint64_t entry, struct err
 		/* the last one of a file may be short */
 		len = MIN(len, blk_size(x->file) - at);
 	}
-	return add_place(k, at, len, sector, err);
+	return add_place(k, at, len, i, err);
 }
 
 /* Table i of a directory: *at is 0 where nothing can be read there. */
@@ -308,7 +313,7 @@ static int check_other(struct checker *k, struct err *err)
 			check_find(k->c, &p, "ERROR: %s", why.text);
 			k->c->errors++;
 		} else if (b.kind == BLOCK_DATA &&
-			   add_place(k, b.host, x->blocks.block, i * step, err)) {
+			   add_place(k, b.host, x->blocks.block, i, err)) {
 			return -1;
 		}
 	}

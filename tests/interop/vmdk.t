@@ -337,7 +337,7 @@ like "$err" 'beyond the end of the file' 'says so'
 exits 2 -n 'so does check' qimg check ours/t.vmdk
 # whatever is named: a local file
 mkfifo ours/fifo
-for n in nbd://localhost/x json:x fifo . fat:x ../../../../etc/gone; do
+for n in nbd://localhost/x json:x fifo . /dev/zero fat:x ../../../../etc/gone; do
 	desc monolithicFlat "RW 2048 FLAT \"$n\" 0" >ours/t.vmdk
 	exits 1 -n "an extent $n is not opened" timeout 10 "$PLATTER" info ours/t.vmdk
 done
