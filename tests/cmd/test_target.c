@@ -319,6 +319,30 @@ static void test_data_file(void **state)
 		byte_in(&(struct stack_request){.name = "data", .format = "raw"}, 1002), 6);
 }
 
+/* And four, over whose borders is written. */
+static void test_extents(void **state)
+{
+	struct stack_create c = request("sub/x.vmdk", "vmdk", 5120ull * MIB);
+	struct stack_request r = {.name = "sub/x.vmdk"};
+	struct stack_target t;
+
+	(void)state;
+	assert_int_equal(mkdir("sub", 0777), 0);
+	set("subformat", "twoGbMaxExtentSparse");
+	opened(&c, &t);
+	put(&t, 5, 2048ull * MIB - 3, 7);
+	stack_target_abandon(&t);
+	assert_int_equal(rmdir("sub"), 0);
+	assert_int_equal(mkdir("sub", 0777), 0);
+	opened(&c, &t);
+	put(&t, 6, 4096ull * MIB - 3, 7);
+	finished(&t);
+	assert_true(size_of("sub/x-s001.vmdk") > 0 && size_of("sub/x-s003.vmdk") > 0);
+	assert_int_equal(byte_in(&r, 4096ull * MIB - 3), 6);
+	assert_int_equal(byte_in(&r, 4096ull * MIB + 3), 6);
+	assert_int_equal(byte_in(&r, 4096ull * MIB + 4), 0);
+}
+
 static void test_data_file_refused(void **state)
 {
 	struct stack_create c = request("top", "qcow2", MIB);
@@ -343,6 +367,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_backing_missing, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_backing_location, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_data_file, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_extents, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_data_file_refused, setup, teardown),
 	};
 
