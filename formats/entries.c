@@ -4,6 +4,7 @@
 
 #include "lib/bytes.h"
 #include "lib/mem.h"
+#include "lib/zero.h"
 
 int entries_init(struct entries *e, struct blk *file, uint32_t piece, unsigned pieces,
 		 unsigned width, bool big, bool relaxed, struct err *err)
@@ -53,6 +54,30 @@ int entries_set(struct entries *e, uint64_t off, uint64_t value, struct err *err
 	cache_dirty_part(e->cache, p, in, e->width);
 	cache_put(e->cache, p);
 	return 0;
+}
+
+uint64_t entries_none(struct entries *e, struct blk *file, uint64_t off, uint64_t n)
+{
+	struct extent hole;
+	struct err later;
+	uint64_t k = 0;
+
+	if (file && n > 0 && blk_extent(file, off, n * e->width, &hole, &later) == 0 &&
+	    (hole.flags & EXT_ZERO))
+		k = hole.len / e->width;
+	while (k < n) {
+		uint32_t in = (uint32_t)((off + k * e->width) % e->piece);
+		uint64_t some = MIN(n - k, (e->piece - in) / e->width);
+		uint8_t *p = cache_get(e->cache, off + k * e->width - in, &later);
+		bool none = p && zero_is(p + in, some * e->width);
+
+		if (p)
+			cache_put(e->cache, p);
+		if (!none)
+			break;
+		k += some;
+	}
+	return k;
 }
 
 void entries_data_written(struct entries *e)

@@ -33,6 +33,9 @@ void entries_free(struct entries *e);
 int entries_get(struct entries *e, uint64_t off, uint64_t *value, struct err *err);
 /* Reaches the disk with entries_flush, or before that. */
 int entries_set(struct entries *e, uint64_t off, uint64_t value, struct err *err);
+/* How many entries from off on, at most n, are zero for sure; quick for what is. `file`: is
+ * where they are, if nothing of it was changed and so its holes may be asked for; else NULL. */
+uint64_t entries_none(struct entries *e, struct blk *file, uint64_t off, uint64_t n);
 /* New data was written that entries will refer to. */
 void entries_data_written(struct entries *e);
 /* `on` is stable before any of e is written. */

@@ -83,10 +83,15 @@ static int get(struct blocks *b, uint64_t i, struct block *out, struct err *err)
 static uint64_t absent(struct blocks *b, uint64_t i)
 {
 	struct qcow *q = owner(b);
+	uint64_t in = i % q->per_l2, l2;
 	struct err later;
-	uint64_t l2;
 
-	return l2_of(q, i / q->per_l2, &l2, &later) || l2 ? 0 : q->per_l2 - i % q->per_l2;
+	if (l2_of(q, i / q->per_l2, &l2, &later))
+		return 0;
+	if (l2 == 0)
+		return q->per_l2 - in;
+	return entries_none(&q->l2, q->flags & IMAGE_WRITE ? NULL : q->b.image.blk.lower,
+			    l2 + 8 * in, q->per_l2 - in);
 }
 
 static int new_l2(struct qcow *q, uint64_t l1_index, uint64_t *off, struct err *err)

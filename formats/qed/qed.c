@@ -71,15 +71,23 @@ static int qed_get(struct blocks *b, uint64_t i, struct block *out, struct err *
 	return 0;
 }
 
-static uint64_t qed_no_table(struct blocks *b, uint64_t i)
+uint64_t qed_none(struct qed *q, uint64_t l2, uint64_t i)
+{
+	struct blk *lower = q->b.image.blk.lower;
+
+	return entries_none(&q->l2, q->flags & IMAGE_WRITE ? NULL : lower, l2 + 8 * i,
+			    q->per_table - i);
+}
+
+static uint64_t qed_absent(struct blocks *b, uint64_t i)
 {
 	struct qed *q = qed_of(b);
+	uint64_t in = i % q->per_table, l2;
 	struct err later;
-	uint64_t l2;
 
-	return qed_l2_of(q, i / q->per_table, &l2, &later) || l2
-		       ? 0
-		       : q->per_table - i % q->per_table;
+	if (qed_l2_of(q, i / q->per_table, &l2, &later))
+		return 0;
+	return l2 ? qed_none(q, l2, in) : q->per_table - in;
 }
 
 static int new_l2(struct qed *q, uint64_t l1_index, uint64_t *off, struct err *err)
@@ -127,7 +135,7 @@ static int qed_start(struct blocks *b, struct err *err)
 
 static const struct blocks_driver qed_driver = {
 	.get = qed_get,
-	.absent = qed_no_table,
+	.absent = qed_absent,
 	.set = qed_set,
 	.settled = qed_settled,
 	.write_back = qed_write_back,

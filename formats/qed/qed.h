@@ -91,6 +91,9 @@ bool qed_inside(const struct qed *q, uint64_t off, uint64_t len);
 /* 0: there is none. */
 int qed_l2_of(struct qed *q, uint64_t l1_index, uint64_t *off, struct err *err);
 
+/* How many entries of a table from i on say nothing; 0: look at them one by one. */
+uint64_t qed_none(struct qed *q, uint64_t l2, uint64_t i);
+
 int qed_create_check(const struct opts *opts, uint64_t *size, struct err *err);
 int qed_create(const struct create *c, struct err *err);
 int qed_resize(struct blk *blk, uint64_t size, enum blk_prealloc p, struct err *err);
