@@ -5,8 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <nettle/hmac.h>
 #include <nettle/nettle-meta.h>
+#include <nettle/pbkdf2.h>
 
+#include "crypto/keymem.h"
 #include "lib/mem.h"
 
 struct hash {
@@ -105,4 +108,48 @@ void hash_free(struct hash *h)
 	explicit_bzero(h->state, h->kind->context_size);
 	free(h->state);
 	free(h);
+}
+
+/* ---- key derivation -------------------------------------------------------------------- */
+
+struct hmac {
+	const struct nettle_hash *kind;
+	void *outer, *inner, *state;
+};
+
+static void update_hmac(void *arg, size_t n, const uint8_t *data)
+{
+	struct hmac *m = arg;
+
+	hmac_update(m->state, m->kind, n, data);
+}
+
+static void digest_hmac(void *arg, size_t n, uint8_t *digest)
+{
+	struct hmac *m = arg;
+
+	hmac_digest(m->outer, m->inner, m->state, m->kind, n, digest);
+}
+
+int hash_pbkdf2(const char *name, const void *pass, size_t npass, const void *salt,
+		size_t nsalt, uint32_t iterations, uint8_t *out, size_t n, struct err *err)
+{
+	struct hmac m = {.kind = find(name)};
+	size_t context;
+	uint8_t *mem;
+
+	if (!m.kind)
+		return err_set(err, ENOTSUP, "There is no hash '%s' here", name);
+	context = round_up(m.kind->context_size, 64);
+	mem = key_alloc(3 * context, err);
+	if (!mem)
+		return -1;
+	m.outer = mem;
+	m.inner = mem + context;
+	m.state = mem + 2 * context;
+	hmac_set_key(m.outer, m.inner, m.state, m.kind, npass, pass);
+	pbkdf2(&m, update_hmac, digest_hmac, m.kind->digest_size, iterations, nsalt, salt, n,
+	       out);
+	key_free(mem);
+	return 0;
 }

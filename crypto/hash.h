@@ -32,4 +32,11 @@ void hash_final(struct hash *h, uint8_t *digest);
 const char *hash_final_hex(struct hash *h, char out[HASH_HEX]);
 void hash_free(struct hash *h);
 
+/*
+ * PBKDF2 (RFC 8018) over HMAC of that hash: n bytes from a passphrase. Takes time in
+ * proportion to iterations (at least one) and to n.
+ */
+int hash_pbkdf2(const char *name, const void *pass, size_t npass, const void *salt,
+		size_t nsalt, uint32_t iterations, uint8_t *out, size_t n, struct err *err);
+
 #endif
