@@ -23,7 +23,7 @@ optional := libdeflate libzstd bzip2 liblzma
 deb_build := gcc make pkg-config libc6-dev zlib1g-dev nettle-dev libjson-c-dev \
 	libdeflate-dev libzstd-dev libbz2-dev liblzma-dev
 deb_test := libcmocka-dev perl python3 qemu-utils e2fsprogs dosfstools mtools mount \
-	xfsprogs btrfs-progs libnbd-bin zsh fish p7zip-full dmg2img libvhdi-utils libvmdk-utils
+	xfsprogs btrfs-progs libnbd-bin zsh fish p7zip-full dmg2img libvhdi-utils libvmdk-utils cryptsetup-bin openssl xxd
 deb_dev := git clang libclang-rt-dev clang-format valgrind cppcheck shellcheck mandoc time
 
 # Sources, found by where they are.

@@ -107,7 +107,8 @@ static int amend_chain(const struct opts *o, const struct opts *keys, struct cha
 			  .progress = tell,
 			  .arg = &meter,
 			  /* the peer asks nobody */
-			  .force = opts_has(o, "force") || cmd_persona == PERSONA_QEMU_IMG};
+			  .force = opts_has(o, "force") || cmd_persona == PERSONA_QEMU_IMG,
+			  .force_said = opts_has(o, "force")};
 	struct err err;
 	int rc;
 

@@ -25,18 +25,6 @@ int args_output(const struct opts *o, bool *json)
 	return 0;
 }
 
-int args_object(const struct opts *o)
-{
-	const char *v = opts_get(o, "object");
-
-	if (!v)
-		return 0;
-	cmd_error("--object %s: this version knows no objects, since it opens no encrypted "
-		  "images",
-		  v);
-	return 1;
-}
-
 /* The peer takes no empty list and no empty item at either end. */
 static bool valid_list(const char *text)
 {

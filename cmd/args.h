@@ -15,7 +15,7 @@
 
 /* --output human|json */
 int args_output(const struct opts *o, bool *json);
-/* --object: refused, since there is nothing yet that an object would be for. */
+/* --object, each of them: secrets. */
 int args_object(const struct opts *o);
 /* All texts of option `name` (-o) as one list, joined in order. *help is set where one of
  * the items is "help" or "?"; then nothing is parsed into out. */

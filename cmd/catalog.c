@@ -9,7 +9,7 @@
 /* A format is a line here and a line in the table. */
 extern const struct format format_qcow2, format_vdi, format_vhdx, format_vpc;
 extern const struct format format_parallels;
-extern const struct format format_bochs, format_cloop, format_dmg;
+extern const struct format format_bochs, format_cloop, format_dmg, format_luks;
 extern const struct format format_qed, format_qcow;
 extern const struct format format_vmdk;
 
@@ -26,6 +26,7 @@ const struct format *const catalog_formats[] = {
 	&format_bochs,
 	&format_cloop,
 	&format_dmg,
+	&format_luks,
 	&format_raw,
 	NULL,
 };

@@ -33,6 +33,7 @@ enum {
 	IMAGE_NEW = 8,	 /* just created by us, renamed when complete: order needs no syncs */
 	IMAGE_UNTRUSTED = 16, /* hard budgets */
 	IMAGE_PROBED = 32,    /* the format was guessed, not given */
+	IMAGE_NO_KEY = 64,    /* no data will be read: an encrypted image opens without key */
 };
 
 /*
@@ -228,6 +229,7 @@ struct amend {
 	const struct opts *opts; /* checked against amend_opts; what is absent stays */
 	struct blk *disk; /* the chain with this image on top: its size is changed there */
 	bool force;	  /* also what loses data: a smaller disk, bitmaps */
+	bool force_said;  /* --force itself: also what loses the last key */
 	void (*progress)(void *arg, uint64_t done, uint64_t total); /* or NULL */
 	void *arg;
 };

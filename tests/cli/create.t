@@ -69,10 +69,10 @@ exits 1 platter create -q -f raw edge2 7E
 nok -n 'nothing of that is left' test -e edge2
 
 # refusals
-exits 1 platter create --object secret,id=a,data=b -f raw x 1M
-like "$err" 'object' 'objects'
+exits 1 platter create --object secret,id=a -f raw x 1M
+like "$err" "Either 'file' or 'data'" 'objects'
 exits 1 platter create -f qcow2 -o encrypt.format=luks,encrypt.key-secret=a x 1M
-like "$err" 'ncrypt' 'encryption'
+like "$err" "No secret with id 'a'" 'encryption'
 exits 1 platter create -f raw
 exits 1 platter create -f raw x
 like "$err" 'needs a size' 'no size'
