@@ -140,6 +140,10 @@ static int settle_compress(struct convert *c, const struct chain *target)
 		}
 		c->copy.compress = false;
 	}
+	if (c->copy.compress && blk_codes(top)) {
+		cmd_error("Compression and encryption not supported at the same time");
+		return 1;
+	}
 	if (c->copy.compress)
 		c->copy.unordered = false;
 	return 0;

@@ -233,6 +233,7 @@ static int map_image(const struct opts *o, const char *name)
 		return 1;
 	if (args_output(o, &json) || args_source(o, name, &r) || args_object(o))
 		return 1;
+	r.no_key = true;
 	chain = args_open(&r);
 	if (!chain)
 		return 1;

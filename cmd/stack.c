@@ -268,7 +268,7 @@ struct chain *stack_chain(const struct opts *def, struct image *image,
 	if (env->no_backing)
 		return c.chain;
 	under.io &= ~(unsigned)(IO_WRITE | IO_RESIZE | IO_UNMAP);
-	under.image = 0;
+	under.image = env->image & IMAGE_NO_KEY;
 	if (climb_down(&c, def, image, &under, err)) {
 		blk_close(&c.chain->blk, &later);
 		return NULL;
@@ -452,7 +452,8 @@ static int make_env(const struct stack_request *r, struct node_env *env, struct 
 	env->io |= (r->write ? IO_WRITE | IO_UNMAP : 0) |
 		   (r->write && r->resize ? IO_RESIZE : 0) | (r->share ? IO_SHARE : 0) |
 		   (r->alone ? IO_ALONE : 0) | (r->no_io ? IO_NO_IO : 0);
-	env->image = (r->no_io ? IMAGE_NO_IO : 0) | (r->check ? IMAGE_CHECK : 0);
+	env->image = (r->no_io ? IMAGE_NO_IO : 0) | (r->no_key ? IMAGE_NO_KEY : 0) |
+		     (r->check ? IMAGE_CHECK : 0);
 	env->no_backing = r->no_backing || r->no_io;
 	return 0;
 }

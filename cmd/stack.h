@@ -21,6 +21,7 @@ struct stack_request {
 	bool share;	 /* -U */
 	bool alone;	 /* the source of a copy: nobody may write it meanwhile, raw or not */
 	bool no_backing; /* only the top image; its backing file is not opened */
+	bool no_key;	 /* no data is read: an encrypted image needs no key */
 	bool no_io;	 /* info: implies no_backing and no data file */
 	bool check;	 /* opened to be checked: dirty and corrupt bits are no obstacle */
 	bool bare;	 /* errors do not begin with "Could not open 'NAME'" */

@@ -297,10 +297,27 @@ static int lend_files(const struct stack_target *t, struct image *image, struct 
 	return 0;
 }
 
+/* What a new image is opened with: by whose key. */
+static struct opts *open_opts(const struct stack_create *c, struct err *err)
+{
+	static const char *const keys[] = {"key-secret", "encrypt.key-secret"};
+	struct opts *o = opts_new(err);
+
+	for (size_t i = 0; o && i < ARRAY_LEN(keys); i++) {
+		const char *value = opts_get(c->opts, keys[i]);
+
+		if (value && opts_set(o, keys[i], value, err)) {
+			opts_free(o);
+			return NULL;
+		}
+	}
+	return o;
+}
+
 static struct image *open_new(const struct stack_create *c, const struct stack_target *t,
 			      struct err *err)
 {
-	struct opts *none = opts_new(err);
+	struct opts *none = open_opts(c, err);
 	struct blk *file = none ? place_of(c, t, err) : NULL;
 	struct image *image = NULL;
 	struct err later;

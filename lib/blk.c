@@ -8,6 +8,7 @@
 
 #include "lib/mem.h"
 
+#define CODE_CHUNK (256u << 10)
 #define ZERO_CHUNK (256u << 10)
 
 int blk_init(struct blk *blk, const struct blk_ops *ops, const char *name, struct err *err)
@@ -327,4 +328,25 @@ void blk_drop(struct blk *blk, struct claim *c)
 	free(c->run);
 	c->run = NULL;
 	c->nrun = 0;
+}
+
+int blk_pwrite_to(struct blk *blk, struct blk *home, const void *buf, size_t n, uint64_t off,
+		  uint64_t host, struct err *err)
+{
+	size_t chunk = MIN(n, CODE_CHUNK);
+	AUTO_FREE uint8_t *work = NULL;
+
+	if (!blk_codes(blk))
+		return blk_pwrite(home, buf, n, host, 0, err);
+	work = mem_alloc(chunk);
+	if (!work)
+		return err_nomem(err, chunk, "a buffer for encryption");
+	for (size_t at = 0; at < n; at += chunk) {
+		chunk = MIN(chunk, n - at);
+		memcpy(work, (const uint8_t *)buf + at, chunk);
+		if (blk->ops->code(blk, work, chunk, off + at, host + at, err) ||
+		    blk_pwrite(home, work, chunk, host + at, 0, err))
+			return -1;
+	}
+	return 0;
 }

@@ -71,6 +71,7 @@ enum {
 	/* discard=ignore: BLK_ADVISE goes no further. Nor does BLK_UNMAP, but to a format: that
 	 * frees its clusters and keeps their space. */
 	BLK_NO_UNMAP = 128,
+	BLK_CODES = 256, /* what is written to its places has to go through code() first */
 };
 
 /* flags of pwrite and zero */
@@ -174,6 +175,10 @@ struct blk_ops {
 	int (*wrap)(struct blk *, uint64_t off, const void *plain, uint8_t *place, size_t *n,
 		    struct err *);
 
+	/* BLK_CODES: encrypts n bytes (sectors of 512, like all of the offsets) that belong at
+	 * guest offset off and will be written at host. Thread-safe, no I/O. */
+	int (*code)(struct blk *, void *, size_t n, uint64_t off, uint64_t host, struct err *);
+
 	int (*resize)(struct blk *, uint64_t size, enum blk_prealloc, struct err *);
 	/* A descriptor on which the kernel may copy (reflink, copy_file_range, sendfile);
 	 * offsets in it are offsets of the blk plus *base. -1: there is none. Borrowed.
@@ -236,5 +241,14 @@ int blk_touch(struct blk *blk, uint64_t off, uint64_t len, struct err *err);
 int blk_claim(struct blk *blk, struct claim *c, struct err *err);
 int blk_settle(struct blk *blk, struct claim *c, struct err *err);
 void blk_drop(struct blk *blk, struct claim *c);
+/* Does it have BLK_CODES, and not only something below it? */
+static inline bool blk_codes(const struct blk *blk)
+{
+	return blk->ops->code && (blk->caps & BLK_CODES);
+}
+/* Writes n bytes of guest offset off to a place, host in home, that an extent or claim of blk
+ * told of: coded, where blk does that. */
+int blk_pwrite_to(struct blk *blk, struct blk *home, const void *buf, size_t n, uint64_t off,
+		  uint64_t host, struct err *err);
 
 #endif

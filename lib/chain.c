@@ -9,6 +9,7 @@
 #include "lib/ranges.h"
 #include "lib/zero.h"
 
+#define SECTOR	 512u	    /* what is encrypted as one */
 #define LOCK_MAX (4u << 20) /* the longest range that one request locks at a time */
 
 static struct chain *chain_of(struct blk *blk)
@@ -80,15 +81,17 @@ static int chain_pread(struct blk *blk, void *buf, size_t n, uint64_t off, struc
 }
 
 /* The n bytes at off, which are all that is claimed, or all of it that is not zero. */
-static int write_runs(const struct claim *c, const uint8_t *buf, uint64_t off, size_t n,
-		      struct err *err)
+static int write_runs(struct blk *top, const struct claim *c, const uint8_t *buf, uint64_t off,
+		      size_t n, struct err *err)
 {
 	if (c->nrun == 1 && n < c->len)
-		return blk_pwrite(c->home, buf, n, c->run[0].host + (off - c->off), 0, err);
+		return blk_pwrite_to(top, c->home, buf, n, off, c->run[0].host + (off - c->off),
+				     err);
 	for (size_t i = 0; i < c->nrun; i++) {
 		const struct claim_run *r = &c->run[i];
 
-		if (blk_pwrite(c->home, buf + (r->off - off), r->len, r->host, 0, err))
+		if (blk_pwrite_to(top, c->home, buf + (r->off - off), r->len, r->off, r->host,
+				  err))
 			return -1;
 	}
 	return 0;
@@ -102,7 +105,7 @@ static int write_claimed(struct blk *top, const uint8_t *buf, uint64_t off, size
 
 	if (blk_claim(top, &c, err))
 		return -1;
-	if (write_runs(&c, buf, off, n, err)) {
+	if (write_runs(top, &c, buf, off, n, err)) {
 		blk_drop(top, &c);
 		return -1;
 	}
@@ -136,11 +139,11 @@ static int write_in_zeros(struct blk *top, const uint8_t *buf, uint64_t off, siz
 	if (blk_claim(top, &c, err))
 		return -1;
 	if (c.nrun == 1 && c.run[0].fresh) {
-		rc = write_runs(&c, buf, off, n, err);
+		rc = write_runs(top, &c, buf, off, n, err);
 	} else if ((whole = mem_alloc(len))) {
 		memset(whole, 0, len);
 		memcpy(whole + (off - start), buf, n);
-		rc = write_runs(&c, whole, start, len, err);
+		rc = write_runs(top, &c, whole, start, len, err);
 	} else {
 		rc = err_nomem(err, len, "a cluster");
 	}
@@ -196,6 +199,28 @@ static int write_anew(struct chain *c, const uint8_t *buf, uint64_t off, size_t 
 	return 0;
 }
 
+/* n bytes at off, all of one run in a place of its own where bytes are coded: whole sectors
+ * go there. Nobody else writes this grain. */
+static int write_coded(struct chain *c, const struct extent *e, const uint8_t *buf, size_t n,
+		       uint64_t off, struct err *err)
+{
+	uint64_t start = round_down(off, SECTOR), end = round_up(off + n, SECTOR);
+	AUTO_FREE uint8_t *whole = NULL;
+
+	if (start < off || off + n < end) {
+		whole = mem_alloc(end - start);
+		if (!whole)
+			return err_nomem(err, end - start, "sectors");
+		if (read_held(c, whole, off - start, start, err) ||
+		    read_held(c, whole + (off - start) + n, end - (off + n), off + n, err))
+			return -1;
+		memcpy(whole + (off - start), buf, n);
+		buf = whole;
+	}
+	return blk_pwrite_to(c->layer[0], e->home, buf, end - start, start,
+			     e->host - (off - start), err);
+}
+
 static int write_held(struct chain *c, const uint8_t *buf, size_t n, uint64_t off,
 		      struct err *err)
 {
@@ -207,6 +232,8 @@ static int write_held(struct chain *c, const uint8_t *buf, size_t n, uint64_t of
 			return -1;
 		if (e.flags == EXT_DATA && e.home)
 			rc = blk_pwrite(e.home, buf, e.len, e.host, 0, err);
+		else if (e.flags == (EXT_DATA | EXT_CODED) && e.home)
+			rc = write_coded(c, &e, buf, e.len, off, err);
 		else
 			rc = write_anew(c, buf, off, e.len, unit_of(c, &e), err);
 		if (rc)
@@ -411,6 +438,19 @@ static int64_t chain_disk_usage(struct blk *blk)
 	return blk_disk_usage(chain_of(blk)->layer[0]);
 }
 
+/* Zeros for the guest, behind the end of the disk in its last place. */
+static int clear_coded(struct chain *c, const struct extent *e, uint64_t end, uint64_t n,
+		       struct err *err)
+{
+	AUTO_FREE uint8_t *zeros = mem_alloc(n);
+
+	if (!zeros)
+		return err_nomem(err, n, "zeros");
+	memset(zeros, 0, n);
+	return blk_pwrite_to(c->layer[0], e->home, zeros, n, end, e->host + (end - e->off),
+			     err);
+}
+
 /*
  * What is past the end in the last unit shows once the disk is longer. It must be neither
  * the image below's (`over`: that goes on there) nor what a writer copied from there.
@@ -437,6 +477,8 @@ static int clear_last(struct chain *c, bool over, struct err *err)
 
 		return host < size ? blk_zero(e.home, host, MIN(rest, size - host), 0, err) : 0;
 	}
+	if (e.flags == (EXT_DATA | EXT_CODED) && e.home)
+		return clear_coded(c, &e, end, round_up(end, unit) - end, err);
 	start = round_down(end, unit_of(c, &e));
 	buf = mem_alloc(end - start);
 	if (!buf)

@@ -117,7 +117,7 @@ bool copy_host_can(const struct copy_job *job)
 {
 	const struct engine *e = job->engine;
 
-	if (e->opt->compress || e->opt->salvage || e->opt->onto ||
+	if (e->opt->compress || e->opt->salvage || e->opt->onto || blk_codes(e->top) ||
 	    (!__atomic_load_n(&e->offload, __ATOMIC_RELAXED) &&
 	     !__atomic_load_n(&e->clone, __ATOMIC_RELAXED)))
 		return false;

@@ -248,8 +248,10 @@ static int write_one(struct copy_job *job, const struct write *w, struct err *er
 		return -1;
 	if (w->fresh && job->engine->unit && !w->bytes)
 		return write_fresh(job, w, err);
-	return blk_pwrite(w->home, w->bytes ? w->bytes : bytes_at(job, w->off), w->len, w->host,
-			  0, err);
+	if (w->bytes)
+		return blk_pwrite(w->home, w->bytes, w->len, w->host, 0, err);
+	return blk_pwrite_to(job->engine->top, w->home, bytes_at(job, w->off), w->len, w->off,
+			     w->host, err);
 }
 
 static int job_finish(struct pool_job *pool, struct err *err)

@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "crypto/secret.h"
 #include "formats/qcow/qcow.h"
 #include "lib/mem.h"
 
@@ -33,11 +34,13 @@ const struct opt qcow_create_opts[] = {
 	{0},
 };
 
-static int encryption(const struct opts *o, struct err *err)
+/* *secret: NULL where there is none. */
+static int encryption(const struct opts *o, const char **secret, struct err *err)
 {
 	const char *format = opts_get(o, "encrypt.format");
 	bool aes = false;
 
+	*secret = NULL;
 	if (opts_bool(o, "encryption", &aes, err))
 		return -1;
 	if (aes && format)
@@ -50,10 +53,10 @@ static int encryption(const struct opts *o, struct err *err)
 		return err_set(err, EINVAL, "Parameter 'encrypt.format' is missing");
 	if (format && strcmp(format, "aes") != 0)
 		return err_set(err, ENOTSUP, "Unsupported encryption format");
-	if (!opts_has(o, "encrypt.key-secret"))
-		return err_set(err, EINVAL,
-			       "Parameter 'encrypt.key-secret' is required for cipher");
-	return err_set(err, ENOTSUP, "Encrypted qcow images cannot be created by this version");
+	*secret = opts_get(o, "encrypt.key-secret");
+	if (!*secret)
+		return qcow_need_key(err);
+	return secret_find(*secret, err) ? 0 : -1;
 }
 
 static void make_header(const struct opts *opts, uint64_t size, struct qcow_header *h)
@@ -79,12 +82,12 @@ static void make_header(const struct opts *opts, uint64_t size, struct qcow_head
 
 int qcow_create_check(const struct opts *opts, uint64_t *size, struct err *err)
 {
-	const char *backing = opts_get(opts, "backing_file");
+	const char *backing = opts_get(opts, "backing_file"), *secret;
 	struct qcow_header h;
 
 	if (*size == 0)
 		return err_set(err, EINVAL, "Image size is too small, cannot be zero length");
-	if (encryption(opts, err) || image_new_prealloc(opts, err))
+	if (encryption(opts, &secret, err) || image_new_prealloc(opts, err))
 		return -1;
 	if (backing && strlen(backing) > QCOW_BACKING_MAX)
 		return err_set(err, EINVAL, "Backing file name too long");
@@ -103,6 +106,8 @@ int qcow_create(const struct create *c, struct err *err)
 	if (qcow_create_check(c->opts, &size, err))
 		return -1;
 	make_header(c->opts, size, &h);
+	if (opts_has(c->opts, "encrypt.key-secret"))
+		h.crypt = QCOW_CRYPT_AES;
 	layout_encode(qcow_fields, &h, buf);
 	if (h.backing_off)
 		memcpy(buf + h.backing_off, opts_get(c->opts, "backing_file"), h.backing_len);

@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "crypto/coded.h"
 #include "formats/qcow/qcow.h"
 #include "lib/mem.h"
 #include "lib/pack.h"
@@ -17,7 +18,7 @@ int qcow_extent(struct blk *blk, uint64_t off, uint64_t len, struct extent *out,
 
 	if (blocks_extent(&q->b.blocks, off, len, out, err))
 		return -1;
-	if (q->h.crypt != QCOW_CRYPT_NONE && (out->flags & EXT_DATA))
+	if (q->h.crypt != QCOW_CRYPT_NONE && out->flags == EXT_DATA)
 		out->flags |= EXT_CODED;
 	return 0;
 }
@@ -40,6 +41,31 @@ static int inflate(struct qcow *q, const struct extent *e, void *out, struct err
 	return 0;
 }
 
+int qcow_need_key(struct err *err)
+{
+	return err_set(err, EACCES, "Parameter 'encrypt.key-secret' is required for cipher");
+}
+
+int qcow_code(struct blk *blk, void *buf, size_t n, uint64_t off, uint64_t host,
+	      struct err *err)
+{
+	struct qcow *q = qcow_of(blk);
+
+	if (!q->sector)
+		return qcow_need_key(err);
+	sector_encrypt(q->sector, off / SECTOR_SIZE, buf, n);
+	return 0;
+}
+
+static int read_coded(struct qcow *q, const struct extent *e, void *to, size_t n, uint64_t off,
+		      struct err *err)
+{
+	if (!q->sector)
+		return qcow_need_key(err);
+	return coded_read(q->sector, e->home, e->host + (off - e->off), off / SECTOR_SIZE,
+			  off % SECTOR_SIZE, to, n, err);
+}
+
 int qcow_pread(struct blk *blk, void *buf, size_t n, uint64_t off, struct err *err)
 {
 	struct qcow *q = qcow_of(blk);
@@ -55,18 +81,18 @@ int qcow_pread(struct blk *blk, void *buf, size_t n, uint64_t off, struct err *e
 
 		if (qcow_extent(blk, off, part, &e, err))
 			return -1;
-		if (e.flags & EXT_CODED)
-			return err_set(err, ENOTSUP,
-				       "%s: The image is encrypted: its data cannot be read or "
-				       "written without the key",
-				       blk->name);
-		if (!(e.flags & EXT_PACKED))
+		if (e.flags & EXT_CODED) {
+			part = e.len;
+			if (read_coded(q, &e, to, part, off, err))
+				return -1;
+		} else if (!(e.flags & EXT_PACKED)) {
 			return err_set(err, EIO, "%s: No compressed cluster at %" PRIu64,
 				       blk->name, off);
-		if (inflate(q, &e, direct ? to : whole, err))
+		} else if (inflate(q, &e, direct ? to : whole, err)) {
 			return -1;
-		if (!direct)
+		} else if (!direct) {
 			memcpy(to, whole + at, part);
+		}
 		to += part;
 		off += part;
 		n -= part;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "crypto/legacy.h"
 #include "lib/bytes.h"
 #include "lib/mem.h"
 
@@ -121,6 +122,7 @@ static int qcow_close(struct blk *blk, struct err *err)
 
 	blocks_free(&q->b.blocks);
 	qcow_tables_free(q);
+	sector_free(q->sector);
 	free(q->b.image.backing);
 	free(q);
 	return rc;
@@ -138,6 +140,7 @@ static const struct blk_ops qcow_ops = {
 	.flush = blocks_image_flush,
 	.pack = qcow_pack,
 	.unpack = qcow_unpack,
+	.code = qcow_code,
 	.close = qcow_close,
 };
 
@@ -160,6 +163,10 @@ static int prepare(struct qcow *q, struct err *err)
 	if (qcow_tables_init(q, err) || blocks_image_init(&q->b, q->flags, err))
 		return -1;
 	blk->codec = CODEC_DEFLATE;
+	if (q->h.crypt != QCOW_CRYPT_NONE) {
+		blk->caps |= BLK_CODES;
+		q->b.blocks.fresh = UINT64_MAX; /* zeros there are no zeros */
+	}
 	if (q->b.image.backing)
 		blk->caps &= ~(unsigned)BLK_CAN_ZERO;
 	if (!(q->flags & IMAGE_WRITE))
@@ -168,6 +175,19 @@ static int prepare(struct qcow *q, struct err *err)
 		return -1;
 	q->first_place = q->b.blocks.end;
 	return 0;
+}
+
+static int open_key(struct qcow *q, const struct opts *opts, struct err *err)
+{
+	const char *secret = opts ? opts_get(opts, "encrypt.key-secret") : NULL;
+
+	if (q->h.crypt == QCOW_CRYPT_NONE ||
+	    (q->flags & (IMAGE_NO_IO | IMAGE_CHECK | IMAGE_NO_KEY)))
+		return 0;
+	if (!secret)
+		return qcow_need_key(err);
+	q->sector = legacy_sector(secret, err);
+	return q->sector ? 0 : -1;
 }
 
 static int qcow_open(struct blk *lower, const struct opts *opts, unsigned flags,
@@ -185,7 +205,7 @@ static int qcow_open(struct blk *lower, const struct opts *opts, unsigned flags,
 	q->b.image.format = &format_qcow;
 	q->b.image.blk.lower = lower;
 	q->flags = flags;
-	if (read_header(q, err) || prepare(q, err)) {
+	if (read_header(q, err) || open_key(q, opts, err) || prepare(q, err)) {
 		q->b.image.blk.lower = NULL; /* stays the caller's */
 		blk_close(&q->b.image.blk, &later);
 		return -1;
@@ -203,6 +223,18 @@ static int qcow_info(struct image *image, struct info *out, struct err *err)
 	return 0;
 }
 
+static const struct opt open_opts[] = {
+	{.name = "encrypt.key-secret",
+	 .type = OPT_STR,
+	 .arg = "ID",
+	 .help = "Secret with the passphrase of an encrypted image"},
+	{.name = "encrypt.format",
+	 .type = OPT_STR,
+	 .choices = "aes",
+	 .help = "How the image has to be encrypted"},
+	{0},
+};
+
 static const char *const extensions[] = {"qcow", NULL};
 
 const struct format format_qcow = {
@@ -210,6 +242,7 @@ const struct format format_qcow = {
 	.summary = "QEMU's first copy-on-write format",
 	.extensions = extensions,
 	.caps = FORMAT_CREATE | FORMAT_WRITE | FORMAT_BACKING | FORMAT_PACK,
+	.open_opts = open_opts,
 	.create_opts = qcow_create_opts,
 	.probe = qcow_probe,
 	.open = qcow_open,

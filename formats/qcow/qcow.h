@@ -24,6 +24,7 @@
 #ifndef FORMATS_QCOW_QCOW_H
 #define FORMATS_QCOW_QCOW_H
 
+#include "crypto/sector.h"
 #include "formats/blocks.h"
 #include "formats/entries.h"
 #include "lib/layout.h"
@@ -61,12 +62,13 @@ struct qcow {
 	struct blocks_image b;
 	struct qcow_header h;
 	struct entries l1, l2;
-	uint64_t cluster;     /* bytes of a cluster */
-	uint64_t per_l2;      /* entries of an L2 table */
-	uint64_t l1_size;     /* entries of the L1 table */
-	uint64_t file_size;   /* when it was opened */
-	uint64_t first_place; /* where the first new place may have been taken */
-	unsigned flags;	      /* IMAGE_* */
+	uint64_t cluster;      /* bytes of a cluster */
+	uint64_t per_l2;       /* entries of an L2 table */
+	uint64_t l1_size;      /* entries of the L1 table */
+	uint64_t file_size;    /* when it was opened */
+	uint64_t first_place;  /* where the first new place may have been taken */
+	unsigned flags;	       /* IMAGE_* */
+	struct sector *sector; /* of an encrypted image; NULL: opened without the key */
 };
 
 extern const struct format format_qcow;
@@ -99,6 +101,11 @@ int qcow_pack(struct blk *blk, const void *in, size_t n, void *out, size_t *outn
 	      struct err *err);
 int qcow_unpack(struct blk *blk, const void *packed, size_t n, void *out, size_t *used,
 		struct err *err);
+
+/* An encrypted image: blk_ops.code, and the error where there is no key. */
+int qcow_code(struct blk *blk, void *buf, size_t n, uint64_t off, uint64_t host,
+	      struct err *err);
+int qcow_need_key(struct err *err);
 
 /* ---- create.c */
 int qcow_create_check(const struct opts *opts, uint64_t *size, struct err *err);

@@ -141,11 +141,7 @@ static int start(struct blocks *b, struct err *err)
 {
 	struct qcow *q = owner(b);
 
-	if (q->h.crypt == QCOW_CRYPT_NONE)
-		return 0;
-	return err_set(err, ENOTSUP,
-		       "%s: The image is encrypted: it cannot be written without the key",
-		       q->b.image.blk.name);
+	return q->h.crypt == QCOW_CRYPT_NONE || q->sector ? 0 : qcow_need_key(err);
 }
 
 const struct blocks_driver qcow_driver = {

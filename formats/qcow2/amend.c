@@ -59,6 +59,7 @@ const struct opt qcow2_amend_opts[] = {
 
 /* The image as it is to be. */
 struct plan {
+	bool slots; /* of keys */
 	uint32_t version;
 	unsigned order;
 	bool lazy, data_raw;
@@ -114,7 +115,8 @@ static int plan_data_file(const struct qcow2 *q, const struct opts *o, struct pl
 	return 0;
 }
 
-static int plan_encryption(const struct qcow2 *q, const struct opts *o, struct err *err)
+static int plan_encryption(const struct qcow2 *q, const struct opts *o, struct plan *p,
+			   struct err *err)
 {
 	bool any = false;
 
@@ -125,8 +127,12 @@ static int plan_encryption(const struct qcow2 *q, const struct opts *o, struct e
 	if (q->h.crypt == QCOW2_CRYPT_NONE)
 		return err_set(err, EINVAL,
 			       "Can't amend encryption options - encryption not present");
-	return err_set(err, ENOTSUP,
-		       "The encryption of a qcow2 image cannot be changed by this version");
+	if (q->h.crypt != QCOW2_CRYPT_LUKS)
+		return err_set(err, ENOTSUP,
+			       "Only LUKS encryption options can be amended for "
+			       "qcow2 with luks encryption");
+	p->slots = true;
+	return 0;
 }
 
 static int plan_size(const struct qcow2 *q, const struct amend *a, struct plan *p,
@@ -154,8 +160,8 @@ static int plan_all(struct qcow2 *q, const struct amend *a, struct plan *p, stru
 			   .lazy = q->h.compat & QCOW2_COMPAT_LAZY,
 			   .data_raw = q->image.data_raw,
 			   .size = q->image.blk.size};
-	if (plan_version(o, p, err) || plan_size(q, a, p, err) || plan_encryption(q, o, err) ||
-	    opts_bool(o, "lazy_refcounts", &p->lazy, err) ||
+	if (plan_version(o, p, err) || plan_size(q, a, p, err) ||
+	    plan_encryption(q, o, p, err) || opts_bool(o, "lazy_refcounts", &p->lazy, err) ||
 	    opts_bool(o, "lazy_refcounts", &lazy, err))
 		return -1;
 	if (lazy && p->version < 3)
@@ -356,6 +362,16 @@ static int check_held(struct qcow2 *q, const struct amend *a, struct plan *p, st
 	return qcow2_start(q, err);
 }
 
+static int amend_slots(struct qcow2 *q, const struct amend *a, struct err *err)
+{
+	struct luks1_volume v = {.file = q->image.blk.lower,
+				 .base = q->extra.crypt_off,
+				 .h = &q->luks,
+				 .key = q->key};
+
+	return luks1_amend(&v, a->opts, "encrypt.", a->force_said, err);
+}
+
 int qcow2_amend(struct image *image, const struct amend *a, struct err *err)
 {
 	struct qcow2 *q = (struct qcow2 *)image;
@@ -368,6 +384,8 @@ int qcow2_amend(struct image *image, const struct amend *a, struct err *err)
 	if (rc == 0)
 		rc = apply_held(q, &p, &tell, err);
 	pthread_mutex_unlock(&q->lock);
+	if (rc == 0 && p.slots)
+		rc = amend_slots(q, a, err);
 	if (rc == 0 && p.size != image->blk.size)
 		rc = blk_resize(a->disk, p.size, PREALLOC_OFF, err);
 	if (rc || p.version >= q->h.version)

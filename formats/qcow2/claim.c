@@ -118,6 +118,7 @@ static int claim_new(struct qcow2 *q, struct claim *c, uint64_t off, uint64_t n,
 		if (qcow2_alloc(q, want, false, &host, &got, &fresh, err))
 			return -1;
 		len = MIN((got << q->h.cluster_bits) - in, end - off);
+		fresh = fresh && q->h.crypt == QCOW2_CRYPT_NONE; /* zeros are no zeros there */
 		if (add_run(c, off, host + in, len, fresh, err)) {
 			qcow2_free_now(q, host, got << q->h.cluster_bits, &(struct err){0});
 			return -1;
@@ -181,7 +182,9 @@ static int claim_plain(struct qcow2 *q, struct claim *c, struct err *err)
 		if (qcow2_l2_own(q, qcow2_l1_index(q, off), &table, err))
 			return -1;
 		if (qcow2_external(q))
-			rc = add_run(c, off, off, next - off, q->flags & IMAGE_NEW, err);
+			rc = add_run(c, off, off, next - off,
+				     (q->flags & IMAGE_NEW) && q->h.crypt == QCOW2_CRYPT_NONE,
+				     err);
 		else
 			rc = claim_in_table(q, c, table, off, next, err);
 		cache_put(q->l2_cache, table);
@@ -372,6 +375,17 @@ static void drop_held(struct qcow2 *q, const struct claim *c)
 	}
 }
 
+static int clear_coded(struct qcow2 *q, uint64_t off, uint64_t host, uint64_t n,
+		       struct err *err)
+{
+	AUTO_FREE uint8_t *zeros = mem_alloc(n);
+
+	if (!zeros)
+		return err_nomem(err, n, "zeros");
+	memset(zeros, 0, n);
+	return blk_pwrite_to(&q->image.blk, q->image.blk.lower, zeros, n, off, host, err);
+}
+
 /* The last cluster of a disk may end before it is full: what follows in the file must not
  * be anybody's old data, since the disk may grow. */
 static int clear_tail(struct qcow2 *q, const struct claim *c, struct err *err)
@@ -382,6 +396,8 @@ static int clear_tail(struct qcow2 *q, const struct claim *c, struct err *err)
 	if (c->packed || qcow2_external(q) || r->fresh || end == up ||
 	    c->off + c->len != q->image.blk.size)
 		return 0;
+	if (q->h.crypt != QCOW2_CRYPT_NONE)
+		return clear_coded(q, c->off + c->len, end, up - end, err);
 	return blk_zero(q->image.blk.lower, end, up - end, 0, err);
 }
 

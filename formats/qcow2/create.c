@@ -68,7 +68,7 @@ encoded:
 }
 
 /* A disk of `size` bytes in the image that has none. */
-static int make_disk(const struct create *c, uint64_t size, enum blk_prealloc prealloc,
+static int make_disk(const struct create *c, uint64_t size, const struct qcow2_settings *s,
 		     struct err *err)
 {
 	struct image *image = NULL;
@@ -80,7 +80,9 @@ static int make_disk(const struct create *c, uint64_t size, enum blk_prealloc pr
 		return -1;
 	image->data = c->nfile ? c->file[0] : NULL;
 	blk = &image->blk;
-	rc = blk_resize(blk, size, prealloc, err);
+	rc = s->crypt == QCOW2_CRYPT_NONE ? 0 : qcow2_crypt_make((struct qcow2 *)image, s, err);
+	if (rc == 0 && size)
+		rc = blk_resize(blk, size, s->prealloc, err);
 	if (rc == 0)
 		rc = qcow2_finish((struct qcow2 *)image, err);
 	/* the files are not ours: they stay open */
@@ -120,5 +122,5 @@ int qcow2_create(const struct create *c, struct err *err)
 	 * clusters is in the tables. */
 	if (s.data_raw && s.prealloc == PREALLOC_OFF)
 		s.prealloc = PREALLOC_METADATA;
-	return size ? make_disk(c, size, s.prealloc, err) : 0;
+	return size || s.crypt != QCOW2_CRYPT_NONE ? make_disk(c, size, &s, err) : 0;
 }

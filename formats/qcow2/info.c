@@ -46,14 +46,15 @@ static int add_bitmaps(const struct qcow2 *q, struct json *data, struct err *err
 	return json_add(data, "bitmaps", all) ? err_nomem(err, n * 100, "info") : 0;
 }
 
-static int add_encrypt(const struct qcow2 *q, struct json *data)
+static int add_encrypt(const struct qcow2 *q, struct json *data, struct err *err)
 {
 	struct json *j;
 
 	if (q->h.crypt == QCOW2_CRYPT_NONE)
 		return 0;
 	j = json_object();
-	if (!j || json_add_str(j, "format", q->h.crypt == QCOW2_CRYPT_AES ? "aes" : "luks")) {
+	if (!j || (q->h.crypt == QCOW2_CRYPT_LUKS ? luks1_tell(&q->luks, "luks", j, err)
+						  : json_add_str(j, "format", "aes"))) {
 		json_free(j);
 		return -1;
 	}
@@ -80,7 +81,7 @@ static int add_all(const struct qcow2 *q, struct json *d, struct err *err)
 		return -1;
 	err_nomem(err, 1000, "info");
 	if (json_add_int(d, "refcount-bits", INT64_C(1) << h->refcount_order) ||
-	    add_encrypt(q, d))
+	    add_encrypt(q, d, err))
 		return -1;
 	if (q->image.data_file && json_add_str(d, "data-file", q->image.data_file))
 		return -1;

@@ -98,6 +98,8 @@ static void derive(struct qcow2 *q)
 	if (!(q->flags & IMAGE_WRITE))
 		return;
 	blk->caps = BLK_CAN_WRITE | BLK_CAN_UNMAP;
+	if (h->crypt != QCOW2_CRYPT_NONE)
+		blk->caps |= BLK_CODES;
 	/* version 2 has no zero clusters: over a backing file zeros must be written */
 	if (h->version >= 3 || !h->backing_off)
 		blk->caps |= BLK_CAN_ZERO;
@@ -201,6 +203,10 @@ static int load_tables(struct qcow2 *q, struct err *err)
 		return -1;
 	if ((q->flags & (IMAGE_WRITE | IMAGE_CHECK)) && qcow2_reftable_load(q, err))
 		return -1;
+	/* what was made ahead has never been written, and does not decrypt to zeros */
+	for (size_t i = 0; i < q->h.l1_size && q->h.crypt != QCOW2_CRYPT_NONE; i++)
+		if (q->l1[i])
+			q->image.blk.caps &= ~(unsigned)BLK_ZERO_INIT;
 	return q->flags & IMAGE_WRITE ? prepare_writing(q, err) : 0;
 }
 
@@ -224,6 +230,8 @@ int qcow2_open(struct blk *lower, const struct opts *opts, unsigned flags, struc
 	q->lock_made = true;
 	if (read_header(q, err) || check_purpose(q, err) ||
 	    qcow2_tuning(opts, &q->h, flags & IMAGE_WRITE, &q->tuning, err))
+		goto fail;
+	if (qcow2_crypt_open(q, opts, err))
 		goto fail;
 	derive(q);
 	name_files(q);
@@ -252,6 +260,7 @@ static int qcow2_close(struct blk *blk, struct err *err)
 		rc = -1;
 	if (q->image.data && blk_close(q->image.data, rc ? &later : err))
 		rc = -1;
+	qcow2_crypt_close(q);
 	cache_free(q->l2_cache);
 	cache_free(q->ref_cache);
 	free(q->l1);
@@ -284,6 +293,7 @@ const struct blk_ops qcow2_ops = {
 	.zero = qcow2_zero,
 	.touch = qcow2_touch,
 	.flush = qcow2_flush,
+	.code = qcow2_code,
 	.resize = qcow2_resize,
 	.pack = qcow2_pack,
 	.unpack = qcow2_unpack,

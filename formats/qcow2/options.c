@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "crypto/secret.h"
 #include "formats/qcow2/qcow2.h"
 #include "lib/mem.h"
 #include "lib/pack.h"
@@ -112,7 +113,7 @@ static int word(const struct opts *o, const char *key, const char *peer_key,
 		       opts_get(o, key));
 }
 
-static int encryption(const struct opts *o, struct err *err)
+static int encryption(const struct opts *o, struct qcow2_settings *s, struct err *err)
 {
 	const char *format = opts_get(o, "encrypt.format");
 	bool aes = false, any = false;
@@ -125,17 +126,30 @@ static int encryption(const struct opts *o, struct err *err)
 		return 0;
 	if (aes && format)
 		return err_set(err, EINVAL,
-			       "Options encryption and encrypt.format are mutually exclusive");
+			       "'encrypt.format' and its alias 'encryption' can't be used at "
+			       "the same time");
 	if (!aes && !format)
 		return err_set(err, EINVAL, "Parameter 'encrypt.format' is missing");
 	if (format && strcmp(format, "aes") != 0 && strcmp(format, "luks") != 0)
 		return err_set(err, EINVAL, "Parameter 'format' does not accept value '%s'",
 			       format);
-	if (!opts_has(o, "encrypt.key-secret"))
+	if (format && strcmp(format, "luks") == 0) {
+		s->crypt = QCOW2_CRYPT_LUKS;
+		return luks1_wish(o, "encrypt.", &s->luks, err);
+	}
+	for (size_t i = 0; i < opts_count(o); i++) {
+		const char *key = opts_key(o, i);
+
+		if (strncmp(key, "encrypt.", 8) == 0 && strcmp(key, "encrypt.format") != 0 &&
+		    strcmp(key, "encrypt.key-secret") != 0)
+			return err_set(err, EINVAL, "Parameter '%s' is unexpected", key);
+	}
+	s->crypt = QCOW2_CRYPT_AES;
+	s->secret = opts_get(o, "encrypt.key-secret");
+	if (!s->secret)
 		return err_set(err, EINVAL,
 			       "Parameter 'encrypt.key-secret' is required for cipher");
-	return err_set(err, ENOTSUP,
-		       "Encrypted qcow2 images cannot be created by this version");
+	return secret_find(s->secret, err) ? 0 : -1;
 }
 
 static unsigned log2_of(uint64_t v)
@@ -158,7 +172,7 @@ static int read_values(const struct opts *o, struct qcow2_settings *s, uint64_t 
 	int compat = 3, zstd = 0, prealloc = 0;
 
 	*bits = 16;
-	if (encryption(o, err) || opts_bool(o, "extended_l2", &s->extended_l2, err) ||
+	if (encryption(o, s, err) || opts_bool(o, "extended_l2", &s->extended_l2, err) ||
 	    opts_bool(o, "lazy_refcounts", &s->lazy, err) ||
 	    opts_bool(o, "data_file_raw", &s->data_raw, err) ||
 	    opts_size(o, "cluster_size", &cluster, err) ||

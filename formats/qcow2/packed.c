@@ -17,14 +17,6 @@ static int need_codec(const struct blk *blk, struct err *err)
 		       pack_name(blk->codec));
 }
 
-static int encrypted(const struct blk *blk, struct err *err)
-{
-	return err_set(err, ENOTSUP,
-		       "%s: The image is encrypted: its data cannot be read or "
-		       "written without the key",
-		       blk->name);
-}
-
 /* The whole cluster that e, which begins anywhere in it, is a part of. */
 static int inflate(struct qcow2 *q, const struct extent *e, void *out, struct err *err)
 {
@@ -63,9 +55,11 @@ int qcow2_pread(struct blk *blk, void *buf, size_t n, uint64_t off, struct err *
 
 		if (qcow2_extent(blk, off, part, &e, err))
 			return -1;
-		if (!(e.flags & EXT_PACKED))
-			return encrypted(blk, err);
-		if (part == q->cluster_size) {
+		if (!(e.flags & EXT_PACKED)) {
+			part = MIN(part, e.len);
+			if (qcow2_decode(q, &e, to, part, off, err))
+				return -1;
+		} else if (part == q->cluster_size) {
 			if (inflate(q, &e, to, err))
 				return -1;
 		} else {

@@ -16,6 +16,7 @@
  *	options.c, create.c, resize.c  new images, more room; prealloc.c, shrink.c
  *	backing.c, empty.c   another backing file; all data dropped
  *	amend.c, width.c, downgrade.c  other options of an image that is there
+ *	crypt.c    encrypted images
  *	info.c, measure.c, check*.c    what format.h asks for
  *
  * Units: bytes; what counts clusters ends in _cl. L1, L2 and refcount table entries are
@@ -29,6 +30,7 @@
 
 #include <pthread.h>
 
+#include "crypto/luks1_options.h"
 #include "formats/format.h"
 #include "lib/cache.h"
 
@@ -249,6 +251,9 @@ struct qcow2 {
 	uint64_t later_bytes;
 	unsigned tracking;	   /* BITMAPS_*; read without the lock */
 	bool unsaid;		   /* the disk may not say yet which bitmaps are in use */
+	struct luks1_header luks;  /* of crypt_method 2; read at open */
+	uint8_t *key;		   /* of key_alloc(); NULL: none, or the legacy method */
+	struct sector *sector;	   /* NULL: opened without the key */
 	struct qcow2_guard *guard; /* overlap.c's; NULL: not yet made */
 	bool told;		   /* of a corruption, once */
 	bool dead;		   /* corrupt: nothing is written any more */
@@ -543,6 +548,9 @@ struct qcow2_settings {
 	bool extended_l2, lazy, zstd, data_raw;
 	const char *backing, *backing_format, *data_file; /* borrowed from the opts */
 	enum blk_prealloc prealloc;
+	unsigned crypt;		/* QCOW2_CRYPT_* */
+	struct luks1_wish luks; /* of QCOW2_CRYPT_LUKS */
+	const char *secret;	/* of QCOW2_CRYPT_AES; borrowed */
 };
 
 extern const struct opt qcow2_create_opts[];
@@ -582,6 +590,22 @@ int qcow2_l2_get(struct qcow2 *q, uint64_t i, uint8_t **table, struct err *err);
 void qcow2_packed_place(const struct qcow2 *q, uint64_t entry, uint64_t *off, uint32_t *len);
 
 /* ---- packed.c --------------------------------------------------------------------- */
+
+/* ---- crypt.c ---------------------------------------------------------------------- */
+
+/* The header of the encryption, and the key where data will be wanted. */
+int qcow2_crypt_open(struct qcow2 *q, const struct opts *opts, struct err *err);
+void qcow2_crypt_close(struct qcow2 *q);
+/* blk_ops.code */
+int qcow2_code(struct blk *blk, void *buf, size_t n, uint64_t off, uint64_t host,
+	       struct err *err);
+/* Reads n bytes at off of an encrypted run. */
+int qcow2_decode(struct qcow2 *q, const struct extent *e, void *to, size_t n, uint64_t off,
+		 struct err *err);
+int qcow2_need_key(struct err *err);
+struct qcow2_settings;
+/* Makes a new image an encrypted one. */
+int qcow2_crypt_make(struct qcow2 *q, const struct qcow2_settings *s, struct err *err);
 
 int qcow2_pread(struct blk *blk, void *buf, size_t n, uint64_t off, struct err *err);
 int qcow2_pack(struct blk *blk, const void *in, size_t n, void *out, size_t *outn,

@@ -89,11 +89,8 @@ int qcow2_start(struct qcow2 *q, struct err *err)
 	struct qcow2_header *h = &q->h;
 	struct qcow2_header old = *h;
 
-	if (h->crypt != QCOW2_CRYPT_NONE)
-		return err_set(err, ENOTSUP,
-			       "%s: The image is encrypted: it cannot be written without the "
-			       "key",
-			       q->image.blk.name);
+	if (h->crypt != QCOW2_CRYPT_NONE && !q->sector && !(q->flags & IMAGE_CHECK))
+		return qcow2_need_key(err);
 	if (qcow2_lost(q, err))
 		return -1;
 	if (q->broken)

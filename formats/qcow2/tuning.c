@@ -23,6 +23,14 @@
 #define OVERLAP "overlap-check"
 
 const struct opt qcow2_open_opts[] = {
+	{.name = "encrypt.key-secret",
+	 .type = OPT_STR,
+	 .arg = "ID",
+	 .help = "Secret with the passphrase of an encrypted image"},
+	{.name = "encrypt.format",
+	 .type = OPT_STR,
+	 .choices = "aes|luks",
+	 .help = "How the image has to be encrypted"},
 	{.name = "cache-size",
 	 .type = OPT_SIZE,
 	 .arg = "SIZE",

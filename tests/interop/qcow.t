@@ -208,6 +208,6 @@ same_output -n 'info of an encrypted image, JSON' info --output=json secret
 qemu-io --object secret,id=s,data=123456 --image-opts \
 	driver=qcow,file.filename=ours/secret,encrypt.key-secret=s -c 'write 0 4k' >/dev/null
 nok -n 'it is not read' qimg convert -O raw ours/secret ours/out
-like "$err" 'encrypted' 'and says why'
+like "$err" 'key-secret' 'and says why'
 nok -n 'it is not written' qimg convert -n -f raw -O qcow ours/low.raw ours/secret
 done_testing
