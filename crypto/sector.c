@@ -125,7 +125,7 @@ static void make_tweaks(const struct sector *s, uint64_t first, size_t n, uint8_
 		uint64_t lo = get_le64(head + i * BLOCK), hi = get_le64(head + i * BLOCK + 8);
 
 		for (size_t k = 0; k < SECTOR_SIZE / BLOCK; k++) {
-			uint64_t carry = (uint64_t)((int64_t)hi >> 63) & 0x87;
+			uint64_t carry = (0 - (hi >> 63)) & 0x87;
 
 			put_le64(out, lo);
 			put_le64(out + 8, hi);

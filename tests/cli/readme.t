@@ -3,6 +3,8 @@
 . "${0%/*}/../tap.sh"
 PATH=$T/bin:$PATH
 yes platter | head -c 3M >disk.raw
+mkdir folder
+echo text >folder/file
 truncate -s 64M disk.raw
 platter create -q -f qcow2 base.qcow2 64M
 

@@ -8,7 +8,7 @@ peer_version qemu-img
 
 one_folder
 printf 'pass \xc3\xa9' >pw
-S=(--object "secret,id=s,file=$T/pw" --object secret,id=w,data=other)
+S=(--object "secret,id=s,file=$T/pw" --object "secret,id=w,data=other")
 at() { echo "driver=$1,encrypt.key-secret=${3:-s},file.filename=ours/$2"; }
 noise ours/mixed 3000320
 raw=driver=raw,file.filename=ours/mixed
@@ -38,14 +38,14 @@ for k in qcow2,luks qcow2,luks,cluster_size=512 qcow2,luks,cluster_size=2M \
 	o=encrypt.format=$m,encrypt.key-secret=s$more
 	[ $m = aes ] || o+=,encrypt.iter-time=20
 	rm -f ours/w ours/r
-	ok -n "we make $k" qimg convert "${S[@]}" -f raw -O $f -o "$o" ours/mixed ours/w
-	same "$k, ours" $f w
-	peer_does create -q -f $f "${S[@]}" -o "$o" ours/r 3000320
+	ok -n "we make $k" qimg convert "${S[@]}" -f raw -O "$f" -o "$o" ours/mixed ours/w
+	same "$k, ours" "$f" w
+	peer_does create -q -f "$f" "${S[@]}" -o "$o" ours/r 3000320
 	ok -n "$k: we write into the peer's" qimg convert -n "${S[@]}" --image-opts \
-		--target-image-opts "$raw" "$(at $f r)"
-	same "$k, the peer's" $f r
+		--target-image-opts "$raw" "$(at "$f" r)"
+	same "$k, the peer's" "$f" r
 	same_output -n "$k: info" info r
-	[ $f = qcow ] || same_output -n "$k: map" map --output=json "${S[@]}" --image-opts \
+	[ "$f" = qcow ] || same_output -n "$k: map" map --output=json "${S[@]}" --image-opts \
 		"driver=$f,encrypt.key-secret=s,file.filename=r"
 	# small writes into the same image, by both: what is around them stays
 	for p in 7 8; do
@@ -56,20 +56,20 @@ for k in qcow2,luks qcow2,luks,cluster_size=512 qcow2,luks,cluster_size=2M \
 			head -c "$n" /dev/zero | tr '\0' "\\$p" >ours/piece
 			dd if=ours/piece of=ours/want bs=512 seek=$((off / 512)) conv=notrunc status=none
 			if [ $p = 7 ]; then
-				io "${S[@]}" --image-opts "$(at $f $i)" -c "write -P $p $off $n"
+				io "${S[@]}" --image-opts "$(at "$f" "$i")" -c "write -P $p $off $n"
 			else
 				ok -n "$k: we write $n bytes" qimg convert -n "${S[@]}" --image-opts \
 					--target-image-opts driver=raw,file.filename=ours/piece \
-					"driver=raw,offset=$off,size=$n,file.$(at $f $i | sed 's/,/,file./g')"
+					"driver=raw,offset=$off,size=$n,file.$(at "$f" "$i" | sed 's/,/,file./g')"
 			fi
 		done
-		same "$k, then written to" $f $i driver=raw,file.filename=ours/want
+		same "$k, then written to" "$f" "$i" driver=raw,file.filename=ours/want
 	done
 done
 
 # ---- what else is done with them -----------------------------------------------------------
 o=encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=20
-qimg convert "${S[@]}" -f raw -O qcow2 -o $o ours/mixed ours/base
+qimg convert "${S[@]}" -f raw -O qcow2 -o "$o" ours/mixed ours/base
 cp ours/base ours/w
 ok -n 'a snapshot' qimg snapshot -c one --image-opts "${S[@]}" "$(at qcow2 w)"
 io "${S[@]}" --image-opts "$(at qcow2 w)" -c 'write -P 1 0 1M'

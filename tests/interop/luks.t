@@ -155,7 +155,7 @@ is "$(grep -o '[0-9]*$' .out | sort -u)" 1075810304 'measure'
 same_output -n 'measure without key' measure -O luks --size 1G
 poke() { # AT BYTES
 	cp ours/base ours/bad
-	printf "$2" | dd of=ours/bad bs=1 seek="$1" conv=notrunc status=none
+	printf %b "$2" | dd of=ours/bad bs=1 seek="$1" conv=notrunc status=none
 	same_output -n "info, '$2' at $1" info -f luks bad
 }
 poke 8 'foo\0'
