@@ -36,7 +36,7 @@ for k in qcow2,luks qcow2,luks,cluster_size=512 qcow2,luks,cluster_size=2M \
 	f=${k%%,*} more=${k#*,} m=${more%%,*}
 	more=${more#"$m"}
 	o=encrypt.format=$m,encrypt.key-secret=s$more
-	[ $m = aes ] || o+=,encrypt.iter-time=20
+	[ "$m" = aes ] || o+=,encrypt.iter-time=20
 	rm -f ours/w ours/r
 	ok -n "we make $k" qimg convert "${S[@]}" -f raw -O "$f" -o "$o" ours/mixed ours/w
 	same "$k, ours" "$f" w
