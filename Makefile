@@ -174,8 +174,8 @@ check-ubsan: ## the same with UBSan alone
 		$(call san_flags,undefined)
 
 # ThreadSanitizer is slow: what has threads in it, and not what replays one thread's writes.
-tsan_not := crash resize amend repair backing
-tsan_src := $(filter-out $(tsan_not:%=tests/formats/qcow2/test_%.c),$(test_src))
+tsan_not := crash resize amend repair backing journal fat
+tsan_src := $(filter-out $(foreach t,$(tsan_not),%/test_$(t).c),$(test_src))
 tsan_sh := $(wildcard tests/cli/convert*.t tests/interop/convert*.t tests/interop/compare*.t)
 check-tsan: ## ThreadSanitizer on the threaded parts, in build-tsan
 	+$(Q)$(MAKE) --no-print-directory check BUILD=build-tsan SANITIZED=tsan \

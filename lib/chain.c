@@ -224,6 +224,8 @@ static int write_coded(struct chain *c, const struct extent *e, const uint8_t *b
 static int write_held(struct chain *c, const uint8_t *buf, size_t n, uint64_t off,
 		      struct err *err)
 {
+	if (c->layer[0]->ops->pwrite)
+		return blk_pwrite(c->layer[0], buf, n, off, 0, err);
 	while (n > 0) {
 		struct extent e;
 		int rc;
@@ -232,7 +234,7 @@ static int write_held(struct chain *c, const uint8_t *buf, size_t n, uint64_t of
 			return -1;
 		if (e.flags == EXT_DATA && e.home)
 			rc = blk_pwrite(e.home, buf, e.len, e.host, 0, err);
-		else if (e.flags == (EXT_DATA | EXT_CODED) && e.home)
+		else if (e.flags == (EXT_DATA | EXT_CODED) && e.home && blk_codes(c->layer[0]))
 			rc = write_coded(c, &e, buf, e.len, off, err);
 		else
 			rc = write_anew(c, buf, off, e.len, unit_of(c, &e), err);

@@ -41,13 +41,15 @@ int qcow2_crypt_open(struct qcow2 *q, const struct opts *opts, struct err *err)
 
 	if (q->h.crypt == QCOW2_CRYPT_NONE)
 		return 0;
+	if (q->flags & (IMAGE_CHECK | IMAGE_NO_KEY))
+		return 0;
 	if (opts && check_format(q, opts, err))
 		return -1;
 	if (luks && !q->extra.has_crypt)
 		return err_set(err, EINVAL, "The image has no header of its LUKS encryption");
 	if (luks && luks1_read(q->image.blk.lower, q->extra.crypt_off, &q->luks, err))
 		return -1;
-	if (q->flags & (IMAGE_NO_IO | IMAGE_CHECK | IMAGE_NO_KEY))
+	if (q->flags & IMAGE_NO_IO)
 		return 0;
 	if (!secret)
 		return qcow2_need_key(err);

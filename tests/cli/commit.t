@@ -34,7 +34,7 @@ like "$err" 'does not have a backing file' 'no backing file'
 exits 1 platter commit -b nothing top
 like "$err" "Did not find 'nothing' in the backing chain of 'top'" 'no such base'
 exits 1 platter commit top top
-exits 1 platter commit --object secret,id=a,data=b top
+exits 1 platter commit --object secret,id=a top
 mkdir dir
 cp base dir/base
 chmod 444 dir/base

@@ -46,8 +46,8 @@ nothing out
 exits 1 platter convert -l snap image.qcow2 out.qcow2
 like "$err" 'snapshot' '-l'
 nothing out
-exits 1 platter convert --object secret,id=a,data=b image.qcow2 out.qcow2
-like "$err" 'object' '--object'
+exits 1 platter convert --object secret,id=a image.qcow2 out.qcow2
+like "$err" "'file' or 'data'" '--object'
 nothing out
 exits 1 platter convert -c -f raw -O qcow2 -o data_file=out.d data out
 like "$err" 'data file' '-c into an external data file'

@@ -22,8 +22,8 @@ run platter map sparse --output=json --start-offset=1 --output human -s 512k
 is "$out" 'Offset          Length          Mapped to       File' 'options after the name'
 is "$rc" 0 'exit 0'
 
-exits 1 platter map --object secret,id=s,data=x sparse
-like "$err" 'object' '--object is refused'
+exits 1 platter map --object secret,id=s sparse
+like "$err" "'file' or 'data'" 'an object without contents'
 exits 1 platter map no-such-file
 is "$out" '' 'nothing on stdout when it cannot be opened'
 exits 1 platter map .

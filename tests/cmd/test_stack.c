@@ -568,8 +568,11 @@ static void test_probe(void **state)
 	head[7] = 1;
 	assert_string_equal(probe_name(head, sizeof(head), 1 << 20), "qcow");
 	memcpy(head, "LUKS\xba\xbe", 6);
+	head[6] = 0;
+	head[7] = 2;
 	assert_string_equal(probe_head(head, sizeof(head), 1 << 20)->name, "raw");
-	assert_string_equal(probe_name(head, sizeof(head), 1 << 20), "luks");
+	head[7] = 1;
+	assert_string_equal(probe_head(head, sizeof(head), 1 << 20)->name, "luks");
 	memcpy(head, "conectix", 8);
 	assert_string_equal(probe_name(head, sizeof(head), 1 << 20), "vpc");
 	assert_string_equal(probe_name(head, 7, 7), "raw");
