@@ -228,7 +228,8 @@ static void test_encrypted(void **state)
 	assert_int_equal(byte, 0x77);
 	assert_int_not_equal(blk_pread(&chain->blk, &byte, 1, 0, &err), 0);
 	assert_non_null(strstr(err.text, "key-secret"));
-	fine(blk_pread(&chain->blk, &byte, 1, 2 * CLUSTER, &err)); /* packed: is not encrypted */
+	fine(blk_pread(&chain->blk, &byte, 1, 2 * CLUSTER,
+		       &err)); /* packed: is not encrypted */
 	for (unsigned i = 0; i < 3; i += 2)
 		assert_int_not_equal(blk_pwrite(&chain->blk, "x", 1, i * CLUSTER, 0, &err), 0);
 	assert_int_not_equal(blk_pwrite(&chain->blk, "x", 1, CLUSTER, 0, &err), 0);
