@@ -244,6 +244,7 @@ void for_look(struct for_verdict *v, struct chain *chain, struct blk *bytes, con
 
 	if (image->format->info && image->format->info(image, &info, &err)) {
 		for_unread(v, "unreadable", disk, &err);
+		info_free(&info);
 		return;
 	}
 	v->format = image->format->name;
