@@ -5,6 +5,7 @@ import os
 import random
 import shutil
 import subprocess
+import sys
 
 import meta
 
