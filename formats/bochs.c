@@ -292,22 +292,12 @@ static int prepare(struct bochs *b, struct err *err)
 static int bochs_open(struct blk *lower, const struct opts *opts, unsigned flags,
 		      struct image **out, struct err *err)
 {
-	struct bochs *b = calloc(1, sizeof(*b));
-	struct err later;
+	struct bochs *b = image_new(sizeof(*b), &bochs_ops, &format_bochs, lower, err);
 
 	if (!b)
-		return err_nomem(err, sizeof(*b), "an image");
-	if (blk_init(&b->image.blk, &bochs_ops, lower->name, err)) {
-		free(b);
 		return -1;
-	}
-	b->image.format = &format_bochs;
-	b->image.blk.lower = lower;
-	if (prepare(b, err)) {
-		b->image.blk.lower = NULL; /* stays the caller's */
-		blk_close(&b->image.blk, &later);
-		return -1;
-	}
+	if (prepare(b, err))
+		return image_give_up(&b->image);
 	*out = &b->image;
 	return 0;
 }

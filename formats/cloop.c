@@ -245,22 +245,12 @@ static int prepare(struct cloop *c, struct err *err)
 static int cloop_open(struct blk *lower, const struct opts *opts, unsigned flags,
 		      struct image **out, struct err *err)
 {
-	struct cloop *c = calloc(1, sizeof(*c));
-	struct err later;
+	struct cloop *c = image_new(sizeof(*c), &cloop_ops, &format_cloop, lower, err);
 
 	if (!c)
-		return err_nomem(err, sizeof(*c), "an image");
-	if (blk_init(&c->image.blk, &cloop_ops, lower->name, err)) {
-		free(c);
 		return -1;
-	}
-	c->image.format = &format_cloop;
-	c->image.blk.lower = lower;
-	if (prepare(c, err)) {
-		c->image.blk.lower = NULL; /* stays the caller's */
-		blk_close(&c->image.blk, &later);
-		return -1;
-	}
+	if (prepare(c, err))
+		return image_give_up(&c->image);
 	*out = &c->image;
 	return 0;
 }

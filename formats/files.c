@@ -1,6 +1,6 @@
 /*
- * What formats need of their files: the ones that an image names beside itself (struct
- * image_file), the length of new ones.
+ * What all formats need to open and create: the image itself, the files that it names beside
+ * itself (struct image_file), the length of new ones.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -8,6 +8,33 @@
 #include <string.h>
 
 #include "formats/format.h"
+
+void *image_new(size_t n, const struct blk_ops *ops, const struct format *format,
+		struct blk *lower, struct err *err)
+{
+	struct image *image = calloc(1, n);
+
+	if (!image) {
+		err_nomem(err, n, "an image");
+		return NULL;
+	}
+	if (blk_init(&image->blk, ops, lower->name, err)) {
+		free(image);
+		return NULL;
+	}
+	image->format = format;
+	image->blk.lower = lower;
+	return image;
+}
+
+int image_give_up(struct image *image)
+{
+	struct err later;
+
+	image->blk.lower = NULL;
+	blk_close(&image->blk, &later);
+	return -1;
+}
 
 int image_file_add(struct image *image, const char *name, const char *key, bool read_only,
 		   struct err *err)

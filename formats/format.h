@@ -78,6 +78,13 @@ struct image {
 	bool below_to_come;
 };
 
+/* For open: n zeroed bytes that begin with a struct image, whose blk is set up over lower.
+ * NULL: an error. */
+void *image_new(size_t n, const struct blk_ops *ops, const struct format *format,
+		struct blk *lower, struct err *err);
+/* For open that fails after it: closes the image, and lower stays the caller's. -1. */
+int image_give_up(struct image *image);
+
 /* Adds a file. name and key are copied; key may be NULL. */
 int image_file_add(struct image *image, const char *name, const char *key, bool read_only,
 		   struct err *err);

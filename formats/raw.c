@@ -133,21 +133,12 @@ static const struct blk_ops raw_ops = {
 
 struct image *raw_wrap(struct blk *lower, const struct format *format, struct err *err)
 {
-	struct raw *raw = calloc(1, sizeof(*raw));
+	struct raw *raw = image_new(sizeof(*raw), &raw_ops, format, lower, err);
 	struct image *image;
-	struct err later;
 
-	if (!raw) {
-		err_nomem(err, sizeof(*raw), "an image");
+	if (!raw)
 		return NULL;
-	}
 	image = &raw->image;
-	if (blk_init(&image->blk, &raw_ops, lower->name, err)) {
-		blk_close(&image->blk, &later);
-		return NULL;
-	}
-	image->format = format;
-	image->blk.lower = lower;
 	image->blk.size = round_up(blk_size(lower), SECTOR);
 	image->blk.align = lower->align;
 	/* Any byte can be written alone, but what is bounced below is not cut up here. */
@@ -203,7 +194,6 @@ static int raw_open(struct blk *lower, const struct opts *opts, unsigned flags,
 	uint64_t off = 0, size = UINT64_MAX;
 	bool window = opts_has(opts, "offset") || opts_has(opts, "size");
 	struct image *image;
-	struct err later;
 
 	if (opts_size(opts, "offset", &off, err) || opts_size(opts, "size", &size, err))
 		return -1;
@@ -212,11 +202,8 @@ static int raw_open(struct blk *lower, const struct opts *opts, unsigned flags,
 	image = raw_wrap(lower, &format_raw, err);
 	if (!image)
 		return -1;
-	if (window && open_window(image, off, size, err)) {
-		image->blk.lower = NULL;
-		blk_close(&image->blk, &later);
-		return -1;
-	}
+	if (window && open_window(image, off, size, err))
+		return image_give_up(image);
 	*out = image;
 	return 0;
 }

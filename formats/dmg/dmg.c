@@ -185,22 +185,12 @@ static int prepare(struct dmg *d, struct err *err)
 static int dmg_open(struct blk *lower, const struct opts *opts, unsigned flags,
 		    struct image **out, struct err *err)
 {
-	struct dmg *d = calloc(1, sizeof(*d));
-	struct err later;
+	struct dmg *d = image_new(sizeof(*d), &dmg_ops, &format_dmg, lower, err);
 
 	if (!d)
-		return err_nomem(err, sizeof(*d), "an image");
-	if (blk_init(&d->image.blk, &dmg_ops, lower->name, err)) {
-		free(d);
 		return -1;
-	}
-	d->image.format = &format_dmg;
-	d->image.blk.lower = lower;
-	if (prepare(d, err)) {
-		d->image.blk.lower = NULL; /* stays the caller's */
-		blk_close(&d->image.blk, &later);
-		return -1;
-	}
+	if (prepare(d, err))
+		return image_give_up(&d->image);
 	*out = &d->image;
 	return 0;
 }

@@ -188,23 +188,13 @@ static int open_header(struct luks *l, const struct opts *opts, struct err *err)
 static int luks_open(struct blk *lower, const struct opts *opts, unsigned flags,
 		     struct image **out, struct err *err)
 {
-	struct luks *l = calloc(1, sizeof(*l));
-	struct err later;
+	struct luks *l = image_new(sizeof(*l), &luks_ops, &format_luks, lower, err);
 
 	if (!l)
-		return err_nomem(err, sizeof(*l), "an image");
-	if (blk_init(&l->image.blk, &luks_ops, lower->name, err)) {
-		free(l);
 		return -1;
-	}
-	l->image.format = &format_luks;
-	l->image.blk.lower = lower;
 	l->flags = flags;
-	if (open_header(l, opts, err)) {
-		l->image.blk.lower = NULL; /* stays the caller's */
-		blk_close(&l->image.blk, &later);
-		return -1;
-	}
+	if (open_header(l, opts, err))
+		return image_give_up(&l->image);
 	*out = &l->image;
 	return 0;
 }

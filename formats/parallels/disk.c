@@ -138,27 +138,17 @@ static int read_descriptor(struct disk *k, struct err *err)
 int prl_disk_open(struct blk *lower, unsigned flags, struct image **out, struct err *err)
 {
 	struct disk *k;
-	struct err later;
 
 	if (flags & IMAGE_WRITE)
 		return err_set(err, EACCES,
 			       "A Parallels disk in a folder can only be read; its .hds files "
 			       "can be written one by one");
-	k = calloc(1, sizeof(*k));
+	k = image_new(sizeof(*k), &disk_ops, &format_parallels, lower, err);
 	if (!k)
-		return err_nomem(err, sizeof(*k), "an image");
-	if (blk_init(&k->image.blk, &disk_ops, lower->name, err)) {
-		free(k);
 		return -1;
-	}
-	k->image.format = &format_parallels;
-	k->image.blk.lower = lower;
 	k->flags = flags;
-	if (read_descriptor(k, err)) {
-		k->image.blk.lower = NULL; /* stays the caller's */
-		blk_close(&k->image.blk, &later);
-		return -1;
-	}
+	if (read_descriptor(k, err))
+		return image_give_up(&k->image);
 	*out = &k->image;
 	return 0;
 }

@@ -279,23 +279,13 @@ static int prepare(struct prl *p, bool over, struct err *err)
 int prl_image_open(struct blk *lower, const struct opts *opts, unsigned flags, bool over,
 		   struct image **out, struct err *err)
 {
-	struct prl *p = calloc(1, sizeof(*p));
-	struct err later;
+	struct prl *p = image_new(sizeof(*p), &prl_ops, &format_parallels, lower, err);
 
 	if (!p)
-		return err_nomem(err, sizeof(*p), "an image");
-	if (blk_init(&p->b.image.blk, &prl_ops, lower->name, err)) {
-		free(p);
 		return -1;
-	}
-	p->b.image.format = &format_parallels;
-	p->b.image.blk.lower = lower;
 	p->flags = flags;
-	if (read_opts(p, opts, err) || read_header(p, err) || prepare(p, over, err)) {
-		p->b.image.blk.lower = NULL; /* stays the caller's */
-		blk_close(&p->b.image.blk, &later);
-		return -1;
-	}
+	if (read_opts(p, opts, err) || read_header(p, err) || prepare(p, over, err))
+		return image_give_up(&p->b.image);
 	*out = &p->b.image;
 	return 0;
 }

@@ -193,23 +193,13 @@ static int open_key(struct qcow *q, const struct opts *opts, struct err *err)
 static int qcow_open(struct blk *lower, const struct opts *opts, unsigned flags,
 		     struct image **out, struct err *err)
 {
-	struct qcow *q = calloc(1, sizeof(*q));
-	struct err later;
+	struct qcow *q = image_new(sizeof(*q), &qcow_ops, &format_qcow, lower, err);
 
 	if (!q)
-		return err_nomem(err, sizeof(*q), "an image");
-	if (blk_init(&q->b.image.blk, &qcow_ops, lower->name, err)) {
-		free(q);
 		return -1;
-	}
-	q->b.image.format = &format_qcow;
-	q->b.image.blk.lower = lower;
 	q->flags = flags;
-	if (read_header(q, err) || open_key(q, opts, err) || prepare(q, err)) {
-		q->b.image.blk.lower = NULL; /* stays the caller's */
-		blk_close(&q->b.image.blk, &later);
-		return -1;
-	}
+	if (read_header(q, err) || open_key(q, opts, err) || prepare(q, err))
+		return image_give_up(&q->b.image);
 	*out = &q->b.image;
 	return 0;
 }

@@ -213,17 +213,10 @@ static int load_tables(struct qcow2 *q, struct err *err)
 int qcow2_open(struct blk *lower, const struct opts *opts, unsigned flags, struct image **out,
 	       struct err *err)
 {
-	struct qcow2 *q = calloc(1, sizeof(*q));
-	struct err later;
+	struct qcow2 *q = image_new(sizeof(*q), &qcow2_ops, &format_qcow2, lower, err);
 
 	if (!q)
-		return err_nomem(err, sizeof(*q), "an image");
-	if (blk_init(&q->image.blk, &qcow2_ops, lower->name, err)) {
-		free(q);
 		return -1;
-	}
-	q->image.format = &format_qcow2;
-	q->image.blk.lower = lower;
 	q->flags = flags;
 	q->file_size = blk_size(lower);
 	pthread_mutex_init(&q->lock, NULL);
@@ -245,9 +238,7 @@ int qcow2_open(struct blk *lower, const struct opts *opts, unsigned flags, struc
 	return 0;
 fail:
 	q->flags &= ~(unsigned)IMAGE_WRITE; /* nothing to bring to the disk */
-	q->image.blk.lower = NULL;	    /* stays the caller's */
-	blk_close(&q->image.blk, &later);
-	return -1;
+	return image_give_up(&q->image);
 }
 
 static int qcow2_close(struct blk *blk, struct err *err)

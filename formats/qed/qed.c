@@ -253,23 +253,13 @@ static int prepare(struct qed *q, struct err *err)
 static int qed_open(struct blk *lower, const struct opts *opts, unsigned flags,
 		    struct image **out, struct err *err)
 {
-	struct qed *q = calloc(1, sizeof(*q));
-	struct err later;
+	struct qed *q = image_new(sizeof(*q), &qed_ops, &format_qed, lower, err);
 
 	if (!q)
-		return err_nomem(err, sizeof(*q), "an image");
-	if (blk_init(&q->b.image.blk, &qed_ops, lower->name, err)) {
-		free(q);
 		return -1;
-	}
-	q->b.image.format = &format_qed;
-	q->b.image.blk.lower = lower;
 	q->flags = flags;
-	if (qed_header_read(q, err) || prepare(q, err)) {
-		q->b.image.blk.lower = NULL; /* stays the caller's */
-		blk_close(&q->b.image.blk, &later);
-		return -1;
-	}
+	if (qed_header_read(q, err) || prepare(q, err))
+		return image_give_up(&q->b.image);
 	*out = &q->b.image;
 	return 0;
 }

@@ -326,23 +326,13 @@ static int prepare(struct vdi *v, struct err *err)
 static int vdi_open(struct blk *lower, const struct opts *opts, unsigned flags,
 		    struct image **out, struct err *err)
 {
-	struct vdi *v = calloc(1, sizeof(*v));
-	struct err later;
+	struct vdi *v = image_new(sizeof(*v), &vdi_ops, &format_vdi, lower, err);
 
 	if (!v)
-		return err_nomem(err, sizeof(*v), "an image");
-	if (blk_init(&v->b.image.blk, &vdi_ops, lower->name, err)) {
-		free(v);
 		return -1;
-	}
-	v->b.image.format = &format_vdi;
-	v->b.image.blk.lower = lower;
 	v->flags = flags;
-	if (read_header(v, err) || prepare(v, err)) {
-		v->b.image.blk.lower = NULL; /* stays the caller's */
-		blk_close(&v->b.image.blk, &later);
-		return -1;
-	}
+	if (read_header(v, err) || prepare(v, err))
+		return image_give_up(&v->b.image);
 	*out = &v->b.image;
 	return 0;
 }

@@ -347,23 +347,13 @@ static int prepare(struct vhdx *v, struct err *err)
 static int vhdx_open(struct blk *lower, const struct opts *opts, unsigned flags,
 		     struct image **out, struct err *err)
 {
-	struct vhdx *v = calloc(1, sizeof(*v));
-	struct err later;
+	struct vhdx *v = image_new(sizeof(*v), &vhdx_ops, &format_vhdx, lower, err);
 
 	if (!v)
-		return err_nomem(err, sizeof(*v), "an image");
-	if (blk_init(&v->b.image.blk, &vhdx_ops, lower->name, err)) {
-		free(v);
 		return -1;
-	}
-	v->b.image.format = &format_vhdx;
-	v->b.image.blk.lower = lower;
 	v->flags = flags;
-	if (read_header(v, err) || prepare(v, err)) {
-		v->b.image.blk.lower = NULL; /* stays the caller's */
-		blk_close(&v->b.image.blk, &later);
-		return -1;
-	}
+	if (read_header(v, err) || prepare(v, err))
+		return image_give_up(&v->b.image);
 	*out = &v->b.image;
 	return 0;
 }

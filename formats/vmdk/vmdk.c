@@ -513,23 +513,13 @@ static int make_lock(struct vmdk *v, struct err *err)
 static int vmdk_open(struct blk *lower, const struct opts *opts, unsigned flags,
 		     struct image **out, struct err *err)
 {
-	struct vmdk *v = calloc(1, sizeof(*v));
-	struct err later;
+	struct vmdk *v = image_new(sizeof(*v), &vmdk_ops, &format_vmdk, lower, err);
 
 	if (!v)
-		return err_nomem(err, sizeof(*v), "an image");
-	if (blk_init(&v->image.blk, &vmdk_ops, lower->name, err)) {
-		free(v);
 		return -1;
-	}
-	v->image.format = &format_vmdk;
-	v->image.blk.lower = lower;
 	v->flags = flags;
-	if (make_lock(v, err) || read_image(v, err)) {
-		v->image.blk.lower = NULL; /* stays the caller's */
-		blk_close(&v->image.blk, &later);
-		return -1;
-	}
+	if (make_lock(v, err) || read_image(v, err))
+		return image_give_up(&v->image);
 	*out = &v->image;
 	return 0;
 }

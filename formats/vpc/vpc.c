@@ -131,23 +131,13 @@ static int vpc_open_as(struct vpc *v, const struct opts *opts, struct err *err)
 static int vpc_open(struct blk *lower, const struct opts *opts, unsigned flags,
 		    struct image **out, struct err *err)
 {
-	struct vpc *v = calloc(1, sizeof(*v));
-	struct err later;
+	struct vpc *v = image_new(sizeof(*v), &vpc_dynamic_ops, &format_vpc, lower, err);
 
 	if (!v)
-		return err_nomem(err, sizeof(*v), "an image");
-	if (blk_init(&v->b.image.blk, &vpc_dynamic_ops, lower->name, err)) {
-		free(v);
 		return -1;
-	}
-	v->b.image.format = &format_vpc;
-	v->b.image.blk.lower = lower;
 	v->flags = flags;
-	if (vpc_open_as(v, opts, err)) {
-		v->b.image.blk.lower = NULL; /* stays the caller's */
-		blk_close(&v->b.image.blk, &later);
-		return -1;
-	}
+	if (vpc_open_as(v, opts, err))
+		return image_give_up(&v->b.image);
 	*out = &v->b.image;
 	return 0;
 }
